@@ -1,0 +1,1 @@
+"""The harness: databases, worker processes, the event log, the verdict, the report."""

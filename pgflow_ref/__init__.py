@@ -1,0 +1,1 @@
+"""pgflow in Python: declare flows, start runs, work on their tasks."""

@@ -1,0 +1,147 @@
+"""Every error that this library raises on purpose.
+
+All of them descend from `PgflowError`, so `except PgflowError` catches what pgflow refuses and lets
+programming errors through. Each message names what is wrong, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from pgflow_ref.operations import Run
+
+
+class PgflowError(Exception):
+    """What all errors of this library have in common.
+
+    Example:
+        >>> from pgflow_ref import errors
+        >>> issubclass(errors.FlowNotFound, errors.PgflowError)
+        True
+    """
+
+
+class InvalidFlow(PgflowError, ValueError):
+    """A flow's declaration is wrong: a slug, an option, a dependency, or the graph as a whole.
+
+    Attributes:
+        flow: the flow's slug as it was given.
+        step: the step's slug as it was given, or None where the flow itself is wrong.
+    """
+
+    def __init__(self, reason: str, *, flow: object, step: object = None) -> None:
+        where = f"flow {flow!r}" if step is None else f"flow {flow!r}, step {step!r}"
+        super().__init__(f"{where}: {reason}")
+        self.flow = flow
+        self.step = step
+
+
+class ConfigError(PgflowError, ValueError):
+    """Options that are unknown or out of range; the message names all of them at once.
+
+    Attributes:
+        problems: one sentence for each wrong option.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class NotJson(PgflowError, ValueError):
+    """A value that JSON or PostgreSQL's jsonb cannot hold.
+
+    Attributes:
+        path: where in the value the trouble is, such as `$.items[3].price`; `$` is the value itself.
+        reason: what is wrong there.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class TaskFailed(PgflowError):
+    """Raised by a handler to fail its task with exactly this text, whatever the language reads it.
+
+    Any other exception fails the task as well, and then the text says its type too.
+
+    Example:
+        >>> from pgflow_ref import TaskFailed
+        >>> raise TaskFailed("card declined")
+        Traceback (most recent call last):
+            ...
+        pgflow_ref.errors.TaskFailed: card declined
+    """
+
+
+class FlowNotFound(PgflowError, LookupError):
+    """No such flow in the database; compile it there first."""
+
+    def __init__(self, flow: str) -> None:
+        super().__init__(
+            f"flow {flow!r} is not in the database; "
+            "run the statements that `pgflow-ref compile MODULE:FLOW` prints there"
+        )
+        self.flow = flow
+
+
+class FlowMismatch(PgflowError):
+    """The flow in the database has another shape than the one in the code."""
+
+
+class RunNotFound(PgflowError, LookupError):
+    """No run has this id; a text that is no UUID finds none either."""
+
+    def __init__(self, run_id: object) -> None:
+        super().__init__(f"no run has the id {str(run_id)!r}")
+        self.run_id = run_id
+
+
+class RunFailed(PgflowError):
+    """A run that was waited for has failed.
+
+    Attributes:
+        run: the run, with its step states.
+    """
+
+    def __init__(self, run: Run, reason: str) -> None:
+        super().__init__(f"run {run.run_id} of flow {run.flow_slug!r} failed: {reason}")
+        self.run = run
+
+
+class RunTimeout(PgflowError, TimeoutError):
+    """A run was still going when the time to wait for it was over; the run itself goes on."""
+
+    def __init__(self, run_id: UUID, timeout: float) -> None:
+        super().__init__(f"run {run_id} was not over after {timeout:g} s; it goes on")
+        self.run_id = run_id
+
+
+class DatabaseUnavailable(PgflowError, ConnectionError):
+    """No connection to the database: it is not there, or it refuses the user or the password."""
+
+
+class CoreMissing(PgflowError):
+    """The database holds no pgflow core."""
+
+
+class CoreUnsupported(PgflowError):
+    """The database holds a pgflow core that this library does not know how to speak to."""
+
+
+class InstallRefused(PgflowError):
+    """The installer found something in the database that it must not touch; nothing was changed."""
+
+
+class SourceError(PgflowError):
+    """The SQL to install cannot be had, or is not what its checksum says."""
+
+
+class EmbeddedError(PgflowError):
+    """The embedded PostgreSQL cannot be started; the message holds what the server said."""
