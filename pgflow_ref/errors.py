@@ -56,7 +56,7 @@ class NotJson(PgflowError, ValueError):
     """A value that JSON or PostgreSQL's jsonb cannot hold.
 
     Attributes:
-        path: where in the value the trouble is, such as `$.items[3].price`; `$` is the value itself.
+        path: where in the value the trouble is, such as `$.items[3].price`; `$` is all of it.
         reason: what is wrong there.
     """
 
@@ -100,6 +100,14 @@ class RunNotFound(PgflowError, LookupError):
 
     def __init__(self, run_id: object) -> None:
         super().__init__(f"no run has the id {str(run_id)!r}")
+        self.run_id = run_id
+
+
+class RunExists(PgflowError, ValueError):
+    """A run with the id that was asked for is there already; nothing was started."""
+
+    def __init__(self, run_id: object) -> None:
+        super().__init__(f"a run with the id {str(run_id)!r} is there already")
         self.run_id = run_id
 
 

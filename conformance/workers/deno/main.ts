@@ -1,0 +1,86 @@
+/** The adapter of CONTRACT.md: `main.ts compile|start|work`. */
+
+import { PgflowSqlClient } from "@pgflow/core";
+import { compileFlow } from "@pgflow/dsl";
+import postgres, { type Sql } from "postgres";
+import { workOnEdge } from "./edge.ts";
+import { declare, readFixture, type Task } from "./flow.ts";
+import { describe, hear, say, Unsupported } from "./lines.ts";
+import { work } from "./worker.ts";
+
+const HELLO = { type: "hello", contract: 1, language: "typescript", handler_input: "whole" };
+
+function env(name: string): string {
+  const value = Deno.env.get(name);
+  if (!value) throw new Error(`${name} is not set`);
+  return value;
+}
+
+function connect(): Sql {
+  return postgres(env("PGFLOW_DATABASE_URL"), {
+    max: 4,
+    prepare: false,
+    onnotice: (notice) => console.error(notice.message), // by default they go to stdout
+  });
+}
+
+/** A task's attempt, which the original does not tell its handlers. */
+async function attempt(sql: Sql, { run_id, step_slug, task_index }: Task): Promise<number> {
+  const [row] = await sql`
+    SELECT attempts_count FROM pgflow.step_tasks
+    WHERE run_id = ${run_id} AND step_slug = ${step_slug} AND task_index = ${task_index}`;
+  if (!row) throw new Error(`no task of run ${run_id}, step ${step_slug}, index ${task_index}`);
+  return row.attempts_count;
+}
+
+async function compile(): Promise<void> {
+  const flow = declare(await readFixture(env("PGFLOW_FIXTURE")), () => Promise.reject());
+  say(compileFlow(flow));
+}
+
+async function start(): Promise<void> {
+  const { flow } = await readFixture(env("PGFLOW_FIXTURE"));
+  const sql = connect();
+  const client = new PgflowSqlClient(sql);
+  for await (const input of hear()) {
+    const run = await client.startFlow(flow.slug, input as never);
+    say({ run_id: run.run_id });
+  }
+  await sql.end();
+}
+
+async function serve(): Promise<void> {
+  const stop = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    Deno.addSignalListener(signal, () => stop.abort());
+  }
+  const fixture = await readFixture(env("PGFLOW_FIXTURE"));
+  const sql = connect();
+  const flow = declare(fixture, (task) => attempt(sql, task));
+  const options = fixture.worker ?? {};
+  const edge = Deno.env.get("PGFLOW_EDGE_WORKER");
+  if (edge) {
+    const version = edge.match(/@(\d[^/]*)$/)?.[1] ?? "unknown";
+    say({ ...HELLO, name: "pgflow-edge-worker", version });
+    await workOnEdge(edge, env("PGFLOW_DATABASE_URL"), flow, options, sql, stop.signal);
+  } else {
+    say({ ...HELLO, name: "pgflow-deno", version: "0.8.1" });
+    await work(flow, options, sql, stop.signal);
+  }
+  await sql.end();
+  say({ type: "stopped" });
+}
+
+const words: Record<string, () => Promise<void>> = { compile, start, work: serve };
+
+try {
+  const contract = Deno.env.get("PGFLOW_CONTRACT") ?? "1";
+  if (contract !== "1") throw new Unsupported(`this is for contract 1, not ${contract}`);
+  const word = words[Deno.args[0]];
+  if (!word) throw new Unsupported(`usage: main.ts ${Object.keys(words).join("|")}`);
+  await word();
+  Deno.exit(0);
+} catch (error) {
+  console.error(describe(error));
+  Deno.exit(error instanceof Unsupported ? 3 : 1);
+}

@@ -1,0 +1,122 @@
+"""The options of a worker, their defaults, and what they may be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Final
+
+from pgflow_ref.errors import ConfigError
+
+_LIMITS: Final[dict[str, tuple[float, float]]] = {
+    # option: least, most
+    "max_concurrency": (1, 10_000),
+    "batch_size": (1, 10_000),
+    "min_poll_interval": (0.001, 300),
+    "max_poll_interval": (0.001, 300),
+    "visibility_timeout": (1, 2**31 - 1),
+    "heartbeat_interval": (0.1, 3600),
+    "stop_timeout": (0, 86_400),
+}
+_WHOLE: Final = frozenset({"max_concurrency", "batch_size", "visibility_timeout"})
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """How a worker behaves. All times are seconds.
+
+    Attributes:
+        max_concurrency: tasks at once, 1 to 10,000.
+        batch_size: messages per read, 1 to 10,000; never more than there are free slots.
+        min_poll_interval: the shortest wait after a read that found nothing, up to 300.
+        max_poll_interval: the longest such wait, up to 300. Each wait is drawn at random between
+            the shortest and three times the one before.
+        visibility_timeout: whole seconds for which a read hides a message from other workers; None
+            is the flow's longest step timeout + 2, so that a message does not come back while its
+            task runs.
+        heartbeat_interval: between two signs of life in `pgflow.workers`, 0.1 to 3600.
+        stop_timeout: how long tasks may go on once the worker was asked to stop, up to 86,400;
+            those that still run then are given back as failed attempts.
+        worker_name: the name in `pgflow.workers.function_name`; None is the flow's slug.
+
+    Raises:
+        ConfigError: with one sentence for each value that is out of range.
+
+    Example:
+        >>> WorkerConfig(max_concurrency=50, batch_size=0, min_poll_interval=9)
+        Traceback (most recent call last):
+            ...
+        pgflow_ref.errors.ConfigError: batch_size is between 1 and 10000, not 0; \
+min_poll_interval (9) is longer than max_poll_interval (5.0)
+    """
+
+    max_concurrency: int = 10
+    batch_size: int = 10
+    min_poll_interval: float = 1.0
+    max_poll_interval: float = 5.0
+    visibility_timeout: int | None = None
+    heartbeat_interval: float = 5.0
+    stop_timeout: float = 30.0
+    worker_name: str | None = None
+
+    def __post_init__(self) -> None:
+        problems = [
+            problem
+            for field in fields(self)
+            if (problem := _problem(field.name, getattr(self, field.name)))
+        ]
+        if _comparable(self) and self.min_poll_interval > self.max_poll_interval:
+            problems.append(
+                f"min_poll_interval ({self.min_poll_interval}) is longer than "
+                f"max_poll_interval ({self.max_poll_interval})"
+            )
+        if problems:
+            raise ConfigError(problems)
+
+    @classmethod
+    def of(cls, **options: object) -> WorkerConfig:
+        """Make a configuration from options of any origin: a command line, a file.
+
+        Raises:
+            ConfigError: an option is unknown or out of range; all of them are named.
+
+        Example:
+            >>> WorkerConfig.of(batch=3, max_concurrency="many")
+            Traceback (most recent call last):
+                ...
+            pgflow_ref.errors.ConfigError: unknown option 'batch'; max_concurrency is a number, \
+not 'many'
+        """
+        known = {field.name for field in fields(cls)}
+        problems = [f"unknown option {name!r}" for name in options if name not in known]
+        valid = {name: value for name, value in options.items() if name in known}
+        try:
+            config = cls(**valid)  # type: ignore[arg-type]  # checked by __post_init__
+        except ConfigError as error:
+            problems.extend(error.problems)
+        if problems:
+            raise ConfigError(problems)
+        return config
+
+
+def _problem(name: str, value: object) -> str | None:
+    if name == "worker_name":
+        fine = value is None or (isinstance(value, str) and value != "" and "\x00" not in value)
+        return None if fine else f"worker_name is a text that is not empty, not {value!r}"
+    if name == "visibility_timeout" and value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return f"{name} is a number, not {value!r}"
+    if name in _WHOLE and not isinstance(value, int):
+        return f"{name} is a whole number, not {value!r}"
+    least, most = _LIMITS[name]
+    if math.isnan(value) or not least <= value <= most:
+        return f"{name} is between {least} and {most}, not {value}"
+    return None
+
+
+def _comparable(config: WorkerConfig) -> bool:
+    return not (
+        _problem("min_poll_interval", config.min_poll_interval)
+        or _problem("max_poll_interval", config.max_poll_interval)
+    )

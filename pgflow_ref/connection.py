@@ -1,0 +1,183 @@
+"""Between operations and psycopg: connecting, running, and what the database's refusals mean."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import tuple_row
+
+from pgflow_ref.errors import CoreMissing, DatabaseUnavailable, PgflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgflow_ref.operations import Operation
+
+T = TypeVar("T")
+
+_CONNECT_TIMEOUT: Final = "10"  # seconds, where the URL does not say otherwise
+
+
+def parameters(url: str) -> dict[str, str]:
+    """Read a connection URL (or a `key=value` string) and add this library's defaults.
+
+    Raises:
+        DatabaseUnavailable: it cannot be read; the message does not repeat it, for its password.
+    """
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise DatabaseUnavailable(
+            "this is no connection URL; it looks like postgresql://user:password@host:5432/database"
+        ) from None
+    read = {name: str(value) for name, value in given.items() if value is not None}
+    return {"connect_timeout": _CONNECT_TIMEOUT, "application_name": "pgflow-ref", **read}
+
+
+def unavailable(url: str, error: psycopg.Error) -> DatabaseUnavailable:
+    """Say in one line, without the password, why there is no connection."""
+    given = parameters(url)
+    where = f"{given.get('host', 'localhost')}:{given.get('port', '5432')}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[-1] if lines else type(error).__name__
+    password = given.get("password")
+    if password:
+        said = said.replace(password, "***")
+    return DatabaseUnavailable(
+        f"no connection to database {given.get('dbname', '')!r} at {where}: {said}"
+    )
+
+
+def connect(url: str, *, prepare: bool = True) -> psycopg.Connection[tuple[object, ...]]:
+    """Open a connection that commits by itself.
+
+    Raises:
+        DatabaseUnavailable: see `parameters` and `unavailable`.
+    """
+    try:
+        connection = psycopg.Connection.connect(
+            **parameters(url),  # type: ignore[arg-type]
+            autocommit=True,
+            row_factory=tuple_row,
+        )
+    except psycopg.Error as error:
+        raise unavailable(url, error) from None
+    if not prepare:
+        connection.prepare_threshold = None
+    return connection
+
+
+async def connect_async(
+    url: str, *, prepare: bool = True
+) -> psycopg.AsyncConnection[tuple[object, ...]]:
+    """Open an asynchronous connection that commits by itself.
+
+    Raises:
+        DatabaseUnavailable: see `parameters` and `unavailable`.
+    """
+    try:
+        connection = await psycopg.AsyncConnection.connect(
+            **parameters(url),  # type: ignore[arg-type]
+            autocommit=True,
+            row_factory=tuple_row,
+        )
+    except psycopg.Error as error:
+        raise unavailable(url, error) from None
+    if not prepare:
+        connection.prepare_threshold = None
+    return connection
+
+
+class Line:
+    """A connection that is opened when it is needed, and again when it was lost."""
+
+    def __init__(self, url: str, *, prepare: bool) -> None:
+        self._url = url
+        self._prepare = prepare
+        self._lock = asyncio.Lock()
+        self._connection: psycopg.AsyncConnection[tuple[object, ...]] | None = None
+
+    async def open(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
+        """The connection.
+
+        Raises:
+            DatabaseUnavailable: there is none to be had.
+        """
+        async with self._lock:
+            if self._connection is None or self._connection.closed:
+                self._connection = await connect_async(self._url, prepare=self._prepare)
+            return self._connection
+
+    async def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection is not None:
+            await self._connection.close()
+
+
+def execute(connection: psycopg.Connection[object], operation: Operation[T]) -> T:
+    """Run one operation.
+
+    Raises:
+        PgflowError: what the operation says that a refusal means.
+    """
+    try:
+        with connection.cursor(row_factory=tuple_row) as cursor:
+            cursor.execute(operation.sql, operation.params)
+            rows = cursor.fetchall() if cursor.description else []
+    except psycopg.Error as error:
+        raise meaning(error, operation) from error
+    return operation.read(rows)
+
+
+async def execute_async(connection: psycopg.AsyncConnection[object], operation: Operation[T]) -> T:
+    """Run one operation; as `execute`."""
+    try:
+        async with connection.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute(operation.sql, operation.params)
+            rows = await cursor.fetchall() if cursor.description else []
+    except psycopg.Error as error:
+        raise meaning(error, operation) from error
+    return operation.read(rows)
+
+
+async def execute_together(
+    connection: psycopg.AsyncConnection[object], operations: Sequence[Operation[T]]
+) -> list[T]:
+    """Run several operations in one transaction and one round trip (libpq's pipeline mode)."""
+    cursors = [connection.cursor(row_factory=tuple_row) for _ in operations]
+    async with connection.pipeline(), connection.transaction():
+        for cursor, operation in zip(cursors, operations, strict=True):
+            await cursor.execute(operation.sql, operation.params)
+    return [
+        operation.read(await cursor.fetchall())
+        for cursor, operation in zip(cursors, operations, strict=True)
+    ]
+
+
+def meaning(error: psycopg.Error, operation: Operation[T]) -> Exception:
+    """The error of ours that a refusal stands for, or the refusal itself."""
+    key = (error.sqlstate or "", error.diag.constraint_name or "")
+    known: PgflowError | None = operation.refusals.get(key)
+    if known is not None:
+        return known
+    if isinstance(error, (pg.UndefinedFunction, pg.InvalidSchemaName, pg.UndefinedTable)):
+        said = error.diag.message_primary or str(error)
+        return CoreMissing(
+            f"cannot {operation.name}: the database says {said!r}; "
+            "`pgflow-ref install URL` puts a pgflow core there"
+        )
+    return error
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same call may go through later: the connection, a deadlock, a full server."""
+    if isinstance(error, (DatabaseUnavailable, OSError)):
+        return True
+    if not isinstance(error, psycopg.Error):
+        return False
+    state = error.sqlstate
+    return state is None or state[:2] in {"08", "40", "53", "55", "57", "58"}

@@ -1,0 +1,120 @@
+"""One task and its handler in, one outcome out.
+
+This module owns the two ends of a handler: which argument the input of the core becomes, and which
+text an error becomes. It never raises: whatever a handler does, there is an outcome.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Final
+
+from pgflow_ref.errors import NotJson, TaskFailed
+from pgflow_ref.json_contract import decode, encode, printable
+from pgflow_ref.shape import RESERVED_SLUG
+from pgflow_ref.task import Completed, Failed, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from pgflow_ref.flow import Context, Handler
+    from pgflow_ref.json_contract import Json
+    from pgflow_ref.shape import StepShape
+
+STOPPED: Final = "The worker was stopped before the task was over"
+"""The error of a task that still ran when its worker's time to stop had passed."""
+
+
+def arguments(step: StepShape, task_input: str) -> tuple[Json, Json]:
+    """What the handler gets, and the run's input, out of what `pgflow.start_tasks` gave.
+
+    Cores before 0.12 give `{"run": …, "<dependency>": …}`. A step without dependencies gets the
+    run's input as it is, any other the object of its dependencies' outputs.
+
+    Example:
+        >>> from pgflow_ref.shape import StepShape
+        >>> arguments(StepShape("pay", ("check",)), '{"run": {"id": 7}, "check": true}')
+        ({'check': True}, {'id': 7})
+    """
+    whole = decode(task_input)
+    assert isinstance(whole, dict), "start_tasks builds an object"
+    flow_input = whole[RESERVED_SLUG]
+    if not step.depends_on:
+        return flow_input, flow_input
+    return {slug: whole.get(slug) for slug in step.depends_on}, flow_input
+
+
+def is_async(handler: Handler) -> bool:
+    """Whether the handler is to be awaited rather than called in a thread."""
+    called = getattr(handler, "__call__", handler)  # noqa: B004  # an object with async __call__
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(called)
+
+
+def call(handler: Handler, argument: Json, context: Context) -> Outcome:
+    """Perform a handler that is a plain function."""
+    try:
+        value = handler(argument, context)
+        if inspect.iscoroutine(value):
+            value.close()
+            raise TaskFailed("the handler returned a coroutine; declare it with `async def`")  # noqa: TRY301
+        return completed(value)
+    except BaseException as error:  # noqa: BLE001  # sys.exit() in a handler ends a task, no worker
+        return failed(error)
+
+
+async def call_async(handler: Handler, argument: Json, context: Context) -> Outcome:
+    """Perform a handler that is a coroutine function."""
+    try:
+        waiting: Awaitable[object] = handler(argument, context)  # type: ignore[assignment]
+        return completed(await waiting)
+    except BaseException as error:  # noqa: BLE001  # also a cancellation: its outcome is dropped
+        return failed(error)
+
+
+def completed(value: object) -> Outcome:
+    """The outcome of a handler that returned this value; None is stored as SQL NULL.
+
+    Example:
+        >>> completed([1, False])
+        Completed(output='[1, false]')
+        >>> completed({"when": object()})
+        Failed(message='Output cannot be stored: $.when: object is not a JSON value')
+    """
+    try:
+        return Completed(None if value is None else encode(value))
+    except NotJson as error:
+        return Failed(f"Output cannot be stored: {error}")
+
+
+def failed(error: BaseException) -> Failed:
+    """The outcome of a handler that raised: its type and text, or the bare text of `TaskFailed`.
+
+    Example:
+        >>> failed(KeyError("total"))
+        Failed(message="KeyError: 'total'")
+        >>> failed(TaskFailed("card declined"))
+        Failed(message='card declined')
+    """
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  # an exception whose __str__ raises is still a failure
+        text = "(its text cannot be read)"
+    if not isinstance(error, TaskFailed):
+        name = type(error).__qualname__
+        text = f"{name}: {text}" if text else name
+    return Failed(printable(text))
+
+
+def timed_out(seconds: float) -> Failed:
+    """The outcome of a task that ran longer than it may.
+
+    Example:
+        >>> timed_out(30)
+        Failed(message='Task timed out after 30s')
+    """
+    return Failed(f"Task timed out after {seconds:g}s")
+
+
+def unknown_step(step: str, flow: str) -> Failed:
+    """The outcome of a task whose step the code does not have; TypeScript says the same."""
+    return Failed(f'Step "{step}" does not exist in flow "{flow}"')

@@ -1,0 +1,317 @@
+"""The worker as a state machine: what it knows, what happened, and so what to do.
+
+    state, commands = step(state, event)
+
+There is no clock here, no connection and no thread. The shell (`worker.py`) performs commands and
+reports what came of them as events, each with the time at which it was seen; chance is an input as
+well (`MessagesRead.chance`). So every schedule can be played by a test, as often as it likes.
+
+The rules, in the order in which `_decide` applies them after every event:
+
+1.  A task that has run for its timeout fails, and what its handler still returns is dropped. When
+    the time to stop is over, the same happens to all that still run.
+2.  Results that are ready together are recorded together, one batch at a time. A batch that the
+    database refuses is taken apart, so that one bad result does not hold up the others; a result
+    that it refuses alone becomes a failure that says so. While the database is away the batch
+    waits, longer each time.
+3.  A worker reads when it has a free slot, and never more messages than free slots. What a read
+    finds is claimed at once; messages that the claim leaves out are somebody else's, or over, and
+    are left alone. An empty read is followed by a random wait, longer after each; a message resets
+    it. A result that may have made work, and a slot that frees in a full worker, end the wait.
+4.  A sign of life is due every heartbeat interval, whatever else goes on.
+5.  A stopping worker reads nothing more, and is stopped when nothing runs or waits any more.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from pgflow_ref.execute import STOPPED, timed_out
+from pgflow_ref.protocol import (
+    Abandon,
+    Cancel,
+    Claim,
+    Command,
+    Event,
+    Finished,
+    Heartbeat,
+    MarkStopped,
+    MessagesRead,
+    NotRecorded,
+    PollFailed,
+    Read,
+    Record,
+    Recorded,
+    Register,
+    Registered,
+    Run,
+    Started,
+    StopRequested,
+    TasksClaimed,
+    Woke,
+)
+from pgflow_ref.task import Completed, Failed, Outcome, Result, Task, TaskKey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pgflow_ref.config import WorkerConfig
+
+_FIRST_RETRY: Final = 0.1  # seconds until a failed call to the database is tried again
+_LAST_RETRY: Final = 10.0
+
+
+class Phase(enum.Enum):
+    """Where in its life a worker is."""
+
+    NEW = "new"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a worker is told before it starts.
+
+    Attributes:
+        config: its options.
+        timeouts: seconds by step slug.
+        with_dependents: the steps that other steps wait for.
+    """
+
+    config: WorkerConfig
+    timeouts: Mapping[str, float]
+    with_dependents: frozenset[str]
+
+    @property
+    def visibility_timeout(self) -> int:
+        """Seconds for which a read hides messages: longer than any task that may hold one.
+
+        The core means to see to that itself, in `start_tasks`, and up to 0.14 does not: a message
+        whose reader was less patient comes back while its task runs.
+        """
+        if self.config.visibility_timeout is not None:
+            return self.config.visibility_timeout
+        return int(max(self.timeouts.values(), default=60)) + 2
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A task in its handler, and when its time is over."""
+
+    task: Task
+    timeout: float
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that a worker knows. Times are seconds on the clock that the events come with."""
+
+    plan: Plan
+    now: float = 0.0
+    phase: Phase = Phase.NEW
+    reading: bool = False  # a read, or the claim after it, is on its way
+    poll_at: float = 0.0
+    poll_wait: float = 0.0  # the last wait after an empty read; 0 after a message
+    poll_retry: float = 0.0  # the last wait after a failed read; 0 after a good one
+    running: Mapping[TaskKey, Running] = field(default_factory=dict)
+    outbox: tuple[Result, ...] = ()
+    recording: tuple[Result, ...] = ()
+    singly: bool = False  # a batch was refused: record one result at a time
+    record_at: float = 0.0
+    record_retry: float = 0.0
+    heartbeat_at: float = 0.0
+    stop_by: float | None = None  # when those that still run are given back
+
+    @property
+    def free(self) -> int:
+        """How many more tasks may run."""
+        return self.plan.config.max_concurrency - len(self.running)
+
+
+def step(state: State, event: Event) -> tuple[State, list[Command]]:
+    """Take in one event; return the new state and what is to be done now, in order.
+
+    Example:
+        >>> from pgflow_ref.config import WorkerConfig
+        >>> from pgflow_ref.protocol import Registered, Started
+        >>> state = State(Plan(WorkerConfig(), {"hello": 60}, frozenset()))
+        >>> state, commands = step(state, Started(now=0.0))
+        >>> commands
+        [Register()]
+        >>> state, commands = step(state, Registered(now=0.1))
+        >>> commands
+        [Heartbeat(), Read(quantity=10, visibility_timeout=62)]
+    """
+    commands: list[Command] = []
+    state = _take_in(replace(state, now=max(state.now, event.now)), event, commands)
+    return _decide(state, commands), commands
+
+
+def wake_at(state: State) -> float | None:
+    """When the machine wants to see a `Woke`, if nothing else happens before."""
+    if state.phase not in (Phase.RUNNING, Phase.STOPPING):
+        return None
+    times = [state.heartbeat_at, *(running.deadline for running in state.running.values())]
+    if _can_read(state):
+        times.append(state.poll_at)
+    if state.outbox and not state.recording:
+        times.append(state.record_at)
+    if state.stop_by is not None and state.running:
+        times.append(state.stop_by)
+    return min(times)
+
+
+def _take_in(  # noqa: C901, PLR0911  # one case for each event
+    state: State, event: Event, commands: list[Command]
+) -> State:
+    """Note what happened; deciding what follows is `_decide`'s, but for what follows directly."""
+    match event:
+        case Started():
+            commands.append(Register())
+            return state
+        case Registered():
+            phase = Phase.RUNNING if state.stop_by is None else Phase.STOPPING
+            return replace(state, phase=phase, poll_at=state.now, heartbeat_at=state.now)
+        case MessagesRead():
+            return _take_in_messages(state, event, commands)
+        case TasksClaimed(tasks=tasks):
+            commands.extend(Run(task) for task in tasks)
+            started = {task.key: _running(state, task) for task in tasks}
+            return replace(state, reading=False, running={**state.running, **started})
+        case PollFailed():
+            wait = _longer(state.poll_retry)
+            return replace(state, reading=False, poll_at=state.now + wait, poll_retry=wait)
+        case Finished():
+            return _take_in_outcome(state, event)
+        case Recorded():
+            fresh = any(_may_make_work(state.plan, result) for result in state.recording)
+            poll_at = state.now if fresh else state.poll_at
+            singly = state.singly and bool(state.outbox)
+            return replace(state, recording=(), record_retry=0.0, poll_at=poll_at, singly=singly)
+        case NotRecorded():
+            return _take_in_refusal(state, event, commands)
+        case StopRequested():
+            return _take_in_stop(state)
+        case Woke():
+            return state
+
+
+def _take_in_messages(state: State, event: MessagesRead, commands: list[Command]) -> State:
+    if event.message_ids:
+        # Also while stopping: a message that was read would be invisible for a long time.
+        commands.append(Claim(event.message_ids))
+        return replace(state, poll_at=state.now, poll_wait=0.0, poll_retry=0.0)
+    config = state.plan.config
+    least, most = config.min_poll_interval, config.max_poll_interval
+    longest = min(3 * (state.poll_wait or least), most)
+    wait = least + (longest - least) * event.chance
+    poll_at = state.now + wait
+    return replace(state, reading=False, poll_at=poll_at, poll_wait=wait, poll_retry=0.0)
+
+
+def _take_in_outcome(state: State, event: Finished) -> State:
+    if event.key not in state.running:
+        return state  # its time was over before; that is recorded already
+    was_full = state.free <= 0
+    state = _settle(state, state.running[event.key].task, event.outcome)
+    return replace(state, poll_at=state.now) if was_full else state
+
+
+def _take_in_refusal(state: State, event: NotRecorded, commands: list[Command]) -> State:
+    results = state.recording
+    state = replace(state, recording=())
+    out_of_time = state.stop_by is not None and state.now >= state.stop_by
+    if event.refusal is not None and len(results) > 1:
+        return replace(state, outbox=(*results, *state.outbox), singly=True, record_at=state.now)
+    if event.refusal is not None and isinstance(results[0].outcome, Completed):
+        failure = Failed(f"Output cannot be stored: {event.refusal}")
+        return replace(state, outbox=(Result(results[0].task, failure), *state.outbox))
+    if out_of_time:
+        commands.append(Abandon(results + state.outbox))
+        return replace(state, outbox=())
+    wait = _longer(state.record_retry)
+    outbox = (*state.outbox, *results)  # at the end: what fails alone must not hold up the others
+    return replace(state, outbox=outbox, record_at=state.now + wait, record_retry=wait)
+
+
+def _take_in_stop(state: State) -> State:
+    if state.stop_by is not None:
+        return replace(state, stop_by=state.now)
+    stop_by = state.now + state.plan.config.stop_timeout
+    phase = Phase.STOPPING if state.phase is Phase.RUNNING else state.phase
+    return replace(state, phase=phase, stop_by=stop_by)
+
+
+def _decide(state: State, commands: list[Command]) -> State:
+    if state.phase not in (Phase.RUNNING, Phase.STOPPING):
+        return state
+    state = _end_overdue(state, commands)
+    if state.now >= state.heartbeat_at:
+        commands.append(Heartbeat())
+        interval = state.plan.config.heartbeat_interval
+        state = replace(state, heartbeat_at=state.now + interval)
+    if state.outbox and not state.recording and state.now >= state.record_at:
+        batch = state.outbox[:1] if state.singly else state.outbox
+        commands.append(Record(batch))
+        state = replace(state, recording=batch, outbox=state.outbox[len(batch) :])
+    if _can_read(state) and state.now >= state.poll_at:
+        quantity = min(state.free, state.plan.config.batch_size)
+        commands.append(Read(quantity, state.plan.visibility_timeout))
+        state = replace(state, reading=True)
+    if state.phase is Phase.STOPPING and not (
+        state.reading or state.running or state.outbox or state.recording
+    ):
+        commands.append(MarkStopped())
+        state = replace(state, phase=Phase.STOPPED)
+    return state
+
+
+def _end_overdue(state: State, commands: list[Command]) -> State:
+    gone = state.stop_by is not None and state.now >= state.stop_by
+    for running in list(state.running.values()):
+        if running.deadline <= state.now:
+            outcome = timed_out(running.timeout)
+        elif gone:
+            outcome = Failed(STOPPED)
+        else:
+            continue
+        commands.append(Cancel(running.task))
+        state = _settle(state, running.task, outcome)
+    return state
+
+
+def _can_read(state: State) -> bool:
+    # Results that pile up because the database does not take them are a reason to start no more.
+    unrecorded = len(state.outbox) + len(state.recording)
+    return (
+        state.phase is Phase.RUNNING
+        and not state.reading
+        and state.free > 0
+        and unrecorded < 2 * state.plan.config.max_concurrency
+    )
+
+
+def _settle(state: State, task: Task, outcome: Outcome) -> State:
+    running = {key: other for key, other in state.running.items() if key != task.key}
+    return replace(state, running=running, outbox=(*state.outbox, Result(task, outcome)))
+
+
+def _running(state: State, task: Task) -> Running:
+    # A step that only the database knows fails in a moment; any timeout will do.
+    timeout = state.plan.timeouts.get(task.key.step_slug, 60.0)
+    return Running(task, timeout, state.now + timeout)
+
+
+def _may_make_work(plan: Plan, result: Result) -> bool:
+    if isinstance(result.outcome, Failed):
+        return True
+    return result.task.key.step_slug in plan.with_dependents
+
+
+def _longer(wait: float) -> float:
+    return min(2 * wait, _LAST_RETRY) if wait else _FIRST_RETRY
