@@ -42,8 +42,7 @@ def unavailable(url: str, error: psycopg.Error) -> DatabaseUnavailable:
     """Say in one line, without the password, why there is no connection."""
     given = parameters(url)
     where = f"{given.get('host', 'localhost')}:{given.get('port', '5432')}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[-1] if lines else type(error).__name__
+    said = " ".join(str(error).split()) or type(error).__name__
     password = given.get("password")
     if password:
         said = said.replace(password, "***")

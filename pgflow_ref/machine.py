@@ -14,10 +14,11 @@ The rules, in the order in which `_decide` applies them after every event:
     database refuses is taken apart, so that one bad result does not hold up the others; a result
     that it refuses alone becomes a failure that says so. While the database is away the batch
     waits, longer each time.
-3.  A worker reads when it has a free slot, and never more messages than free slots. What a read
-    finds is claimed at once; messages that the claim leaves out are somebody else's, or over, and
-    are left alone. An empty read is followed by a random wait, longer after each; a message resets
-    it. A result that may have made work, and a slot that frees in a full worker, end the wait.
+3.  A task holds a slot from its claim until its result is recorded. A worker reads when it has a
+    free slot, and never more messages than free slots. What a read finds is claimed at once;
+    messages that the claim leaves out are somebody else's, or over, and are left alone. An empty
+    read is followed by a random wait, longer after each; a message resets it. A result that may
+    have made work, and a slot that frees in a full worker, end the wait.
 4.  A sign of life is due every heartbeat interval, whatever else goes on.
 5.  A stopping worker reads nothing more, and is stopped when nothing runs or waits any more.
 """
@@ -129,8 +130,9 @@ class State:
 
     @property
     def free(self) -> int:
-        """How many more tasks may run."""
-        return self.plan.config.max_concurrency - len(self.running)
+        """How many more tasks may be claimed: one is held until its result is recorded."""
+        held = len(self.running) + len(self.outbox) + len(self.recording)
+        return self.plan.config.max_concurrency - held
 
 
 def step(state: State, event: Event) -> tuple[State, list[Command]]:
@@ -189,8 +191,8 @@ def _take_in(  # noqa: C901, PLR0911  # one case for each event
         case Finished():
             return _take_in_outcome(state, event)
         case Recorded():
-            fresh = any(_may_make_work(state.plan, result) for result in state.recording)
-            poll_at = state.now if fresh else state.poll_at
+            made_work = any(_may_make_work(state.plan, result) for result in state.recording)
+            poll_at = state.now if made_work or state.free <= 0 else state.poll_at
             singly = state.singly and bool(state.outbox)
             return replace(state, recording=(), record_retry=0.0, poll_at=poll_at, singly=singly)
         case NotRecorded():
@@ -217,9 +219,7 @@ def _take_in_messages(state: State, event: MessagesRead, commands: list[Command]
 def _take_in_outcome(state: State, event: Finished) -> State:
     if event.key not in state.running:
         return state  # its time was over before; that is recorded already
-    was_full = state.free <= 0
-    state = _settle(state, state.running[event.key].task, event.outcome)
-    return replace(state, poll_at=state.now) if was_full else state
+    return _settle(state, state.running[event.key].task, event.outcome)
 
 
 def _take_in_refusal(state: State, event: NotRecorded, commands: list[Command]) -> State:
@@ -286,14 +286,7 @@ def _end_overdue(state: State, commands: list[Command]) -> State:
 
 
 def _can_read(state: State) -> bool:
-    # Results that pile up because the database does not take them are a reason to start no more.
-    unrecorded = len(state.outbox) + len(state.recording)
-    return (
-        state.phase is Phase.RUNNING
-        and not state.reading
-        and state.free > 0
-        and unrecorded < 2 * state.plan.config.max_concurrency
-    )
+    return state.phase is Phase.RUNNING and not state.reading and state.free > 0
 
 
 def _settle(state: State, task: Task, outcome: Outcome) -> State:

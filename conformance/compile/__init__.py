@@ -1,0 +1,1 @@
+"""Cases of compiling flows to SQL."""

@@ -1,0 +1,113 @@
+"""Command-line options and fixtures of the suite; everything else is in `harness/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conformance.harness import cases, records
+from conformance.harness.adapters import AdapterError, find
+from conformance.harness.cases import FIXTURES, CaseError, Deviation
+from conformance.harness.databases import Cluster
+from conformance.harness.plugin import CASE, HELLO, Conductor, session_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.harness.session import Session
+    from conformance.harness.trial import Trial
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the suite's options."""
+    group = parser.getgroup("conformance", "pgflow conformance suite")
+    group.addoption(
+        "--worker",
+        action="append",
+        metavar="NAME or NAME=COMMAND",
+        help="a worker that takes part: an adapter of conformance/workers, or a command that speaks"
+        " the contract; may be given several times (default: python and deno)",
+    )
+    group.addoption(
+        "--results",
+        metavar="DIR",
+        default="build/conformance",
+        help="where results.jsonl and report.html go (default: %(default)s)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start conducting, in the process that people started."""
+    if hasattr(config, "workerinput"):
+        return
+    names = config.getoption("--worker") or ["python", "deno"]
+    folder = Path(config.rootpath, config.getoption("--results"))
+    if not config.option.xmlpath:
+        config.option.xmlpath = str(folder / "junit.xml")
+    config.pluginmanager.register(Conductor(config, names, folder), "conformance-conductor")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make a test of every case, and for `worker` one for each worker."""
+    try:
+        if "worker_name" in metafunc.fixturenames:
+            names = metafunc.config.getoption("--worker") or ["python", "deno"]
+            metafunc.parametrize("worker_name", [find(name).name for name in names])
+        if "case" in metafunc.fixturenames:
+            listed = cases.load(FIXTURES / "cases" / f"{metafunc.module.CASES}.yaml")
+            metafunc.parametrize("case", listed, ids=[case.id for case in listed])
+    except (AdapterError, CaseError) as error:
+        pytest.exit(f"the suite cannot run: {error}", returncode=2)
+
+
+@pytest.fixture(scope="session")
+def session(pytestconfig: pytest.Config) -> Session:
+    """Server, core and workers of this run."""
+    return session_of(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def cluster(session: Session) -> Cluster:
+    """The server that cases get their databases from."""
+    return Cluster(session.server)
+
+
+@pytest.fixture(scope="session")
+def deviations() -> dict[tuple[str, str], Deviation]:
+    """What is known, by worker and case."""
+    listed = cases.load_deviations(FIXTURES / "deviations.toml")
+    return {(one.worker, one.case): one for one in listed}
+
+
+@pytest.fixture
+def conclude(
+    request: pytest.FixtureRequest,
+    session: Session,
+    deviations: dict[tuple[str, str], Deviation],
+) -> Callable[[Trial], None]:
+    """Put a trial into the report, and let the test end as it deserves."""
+
+    def conclude(trial: Trial) -> None:
+        repeat = f"./scripts/conformance '{request.node.nodeid}'"
+        keys = [(adapter.name, trial.case.id) for adapter in trial.adapters]
+        known = next((deviations[key] for key in keys if key in deviations), None)
+        record = trial.record(session.core, repeat, known)
+        properties = request.node.user_properties
+        properties.append((CASE, records.to_line(record)))
+        properties.append(
+            (HELLO, [(w.name, w.language, w.version, w.handler_input) for w in trial.hellos()])
+        )
+        said = "\n".join(record.problems)
+        if record.outcome == "deviation":
+            pytest.xfail(f"known deviation: {known.reason if known else ''}")
+        if record.outcome == "unsupported":
+            pytest.skip(f"not supported: {said}")
+        if record.outcome == "unexpected_pass":
+            pytest.fail("a known deviation passes: take it out of deviations.toml", pytrace=False)
+        if record.outcome != "passed":
+            logs = "".join(f"\n--- {name} said:\n{log}" for name, log in record.log.items())
+            pytest.fail(f"{record.promise}\n{said}{logs}\nto repeat: {repeat}", pytrace=False)
+
+    return conclude

@@ -1,0 +1,108 @@
+"""Adapters: which command stands for which worker.
+
+An adapter is a folder of `conformance/workers/` with an `adapter.toml`, or a command on the command
+line (`--worker 'mine=./my-worker --flag'`).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import tomli
+
+WORKERS: Final = Path(__file__).parent.parent / "workers"
+
+
+class AdapterError(Exception):
+    """An adapter that was asked for is not there, or its description is wrong."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A worker that takes part.
+
+    Attributes:
+        name: how the suite calls it; the same worker may take part under several names.
+        language: what it is written in; a mixed fleet is judged by languages.
+        command: the command line, to which the suite adds one word.
+        prepare: a command to be run once before all cases, or empty.
+    """
+
+    name: str
+    language: str
+    command: tuple[str, ...]
+    prepare: tuple[str, ...] = ()
+
+
+def find(wanted: str) -> Adapter:
+    """The adapter with this name, or the one that `name=command` describes.
+
+    Raises:
+        AdapterError: there is none, or its file is wrong.
+    """
+    name, equals, command = wanted.partition("=")
+    if equals:
+        words = tuple(shlex.split(command))
+        if not name or not words:
+            raise AdapterError(f"--worker {wanted!r}: it is NAME, or NAME=COMMAND")
+        return Adapter(name, name, words)
+    folder = WORKERS / name
+    if not (folder / "adapter.toml").is_file():
+        known = ", ".join(sorted(path.parent.name for path in WORKERS.glob("*/adapter.toml")))
+        raise AdapterError(
+            f"--worker {wanted!r}: no such adapter; known are {known}; "
+            "another command is given as NAME=COMMAND"
+        )
+    return _read(folder)
+
+
+def prepare(adapter: Adapter) -> None:
+    """Run what the adapter needs before its first case, such as fetching its packages.
+
+    Raises:
+        AdapterError: it failed; with what it said.
+    """
+    if not adapter.prepare:
+        return
+    try:
+        done = subprocess.run(
+            adapter.prepare, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+    except OSError as error:
+        raise AdapterError(f"worker {adapter.name}: cannot prepare it: {error}") from None
+    if done.returncode != 0:
+        said = "\n".join(done.stderr.splitlines()[-20:])
+        raise AdapterError(
+            f"worker {adapter.name}: {shlex.join(adapter.prepare)} "
+            f"exited with {done.returncode}:\n{said}"
+        )
+
+
+def _read(folder: Path) -> Adapter:
+    path = folder / "adapter.toml"
+    try:
+        given = tomli.loads(path.read_text(encoding="utf-8"))
+        command, language = given["command"], given["language"]
+        before = given.get("prepare", [])
+    except (tomli.TOMLDecodeError, KeyError) as error:
+        raise AdapterError(f"{path}: {type(error).__name__}: {error}") from None
+    places = {"here": str(folder), "python": sys.executable, "deno": _deno()}
+    return Adapter(
+        given.get("name", folder.name),
+        language,
+        tuple(word.format(**places) for word in command),
+        tuple(word.format(**places) for word in before),
+    )
+
+
+def _deno() -> str:
+    """The Deno of this environment before any other."""
+    beside = Path(sys.executable).parent / "deno"
+    return str(beside) if os.access(beside, os.X_OK) else shutil.which("deno") or str(beside)

@@ -1,0 +1,177 @@
+"""Cases are data: a flow, what is done with it, what is expected, and which promise that checks.
+
+The files are `fixtures/cases/*.yaml`; their form is written down in `fixtures/cases/schema.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import jsonschema
+import tomli
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pgflow_ref.compile import from_json
+from pgflow_ref.errors import InvalidFlow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pgflow_ref.shape import FlowShape
+
+FIXTURES: Final = Path(__file__).parent.parent.parent / "fixtures"
+DEFAULT_WITHIN: Final = 20.0
+
+
+class CaseError(Exception):
+    """A file of cases or deviations is wrong; the message names file and line."""
+
+
+@dataclass(frozen=True)
+class RunOf:
+    """One run of a case: its input, and what is expected of it.
+
+    Attributes:
+        input: the run's input.
+        expect: `status`, `output`, and `steps`: by slug `status`, `attempts`, `error`, `input`.
+            An `input` is what the handler sees, given for `split` and for `whole`.
+    """
+
+    input: Any
+    expect: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case.
+
+    Attributes:
+        id: its name, which never changes; what stands before the first point is its group.
+        promise: the sentence that it checks.
+        reference: where the promise is made.
+        flow: the flow of the fixture, with instructions.
+        worker: the worker's options.
+        runs: what is started.
+        expect: of the case as a whole: `at_once` (the most tasks at the same time), `stopped`
+            (the worker's row says so), `share` (the least part of the tasks for each language).
+        stop_after_calls: when the worker is asked to stop; None: when all runs are over.
+        within: seconds for all runs to end.
+    """
+
+    id: str
+    promise: str
+    reference: str
+    flow: Mapping[str, Any]
+    worker: Mapping[str, Any]
+    runs: tuple[RunOf, ...]
+    expect: Mapping[str, Any] = field(default_factory=dict)
+    stop_after_calls: int | None = None
+    within: float = DEFAULT_WITHIN
+
+    @property
+    def group(self) -> str:
+        """The first part of the id."""
+        return self.id.partition(".")[0]
+
+    @property
+    def shape(self) -> FlowShape:
+        """The flow as data."""
+        return from_json(self.flow)
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A promise that a named worker is known not to keep.
+
+    Attributes:
+        worker: the adapter.
+        case: the case's id.
+        reason: what it does instead.
+        reference: where that is documented or discussed.
+        date: since when it is known here.
+    """
+
+    worker: str
+    case: str
+    reason: str
+    reference: str
+    date: str
+
+
+def load(path: Path) -> list[Case]:
+    """Read a file of cases.
+
+    Raises:
+        CaseError: it is no YAML, or not of the schema's form, or a flow in it is wrong.
+    """
+    yaml = YAML(typ="rt", pure=True)  # the round-trip loader knows the lines
+    try:
+        listed = yaml.load(path.read_text(encoding="utf-8"))
+    except YAMLError as error:
+        raise CaseError(f"{path}: {error}") from None
+    schema = json.loads((FIXTURES / "cases" / "schema.json").read_text(encoding="utf-8"))
+    for wrong in jsonschema.Draft202012Validator(schema).iter_errors(listed):
+        line = _line(listed, list(wrong.absolute_path))
+        raise CaseError(f"{path}:{line}: {wrong.json_path}: {wrong.message}")
+    plain = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    cases = []
+    for index, given in enumerate(plain):
+        case = _case(given)
+        try:
+            case.shape  # noqa: B018  # makes and checks it
+        except InvalidFlow as error:
+            raise CaseError(f"{path}:{_line(listed, [index])}: {case.id}: {error}") from None
+        cases.append(case)
+    _check_unique(path, [case.id for case in cases])
+    return cases
+
+
+def load_deviations(path: Path) -> list[Deviation]:
+    """Read the file of known deviations.
+
+    Raises:
+        CaseError: it is no TOML, or an entry lacks something or has too much.
+    """
+    try:
+        given = tomli.loads(path.read_text(encoding="utf-8"))
+        deviations = [Deviation(**entry) for entry in given.get("deviation", [])]
+    except (tomli.TOMLDecodeError, TypeError) as error:
+        raise CaseError(f"{path}: {error}") from None
+    _check_unique(path, [f"{one.worker}: {one.case}" for one in deviations])
+    return deviations
+
+
+def _case(given: Mapping[str, Any]) -> Case:
+    return Case(
+        id=given["id"],
+        promise=given["promise"],
+        reference=given["reference"],
+        flow=given["flow"],
+        worker=given.get("worker", {}),
+        runs=tuple(RunOf(run["input"], run.get("expect", {})) for run in given.get("runs", [])),
+        expect=given.get("expect", {}),
+        stop_after_calls=given.get("stop_after_calls"),
+        within=given.get("within", DEFAULT_WITHIN),
+    )
+
+
+def _check_unique(path: Path, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise CaseError(f"{path}: given twice: {', '.join(twice)}")
+
+
+def _line(listed: Any, way: list[Any]) -> int:
+    """The line, from 1, of the innermost thing on the way that has one."""
+    line, here = 0, listed
+    for key in way:
+        if not hasattr(here, "lc"):
+            break
+        with_line = here.lc.data.get(key) if here.lc.data else None
+        line = with_line[0] if with_line else here.lc.line
+        here = here[key]
+    return int(line) + 1

@@ -1,0 +1,112 @@
+"""The event log: every change of runs, steps, tasks, messages and workers, as it happened.
+
+Triggers append to a table of the harness, in the transaction that makes the change. What a worker
+says about itself is not needed to judge it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from conformance.harness.databases import Connection
+
+_SETUP: Final = """
+CREATE SCHEMA conformance;
+
+CREATE TABLE conformance.events (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    txid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    source text NOT NULL,
+    old jsonb,
+    new jsonb
+);
+
+CREATE FUNCTION conformance.note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO conformance.events (source, old, new) VALUES (
+        TG_ARGV[0],
+        CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END,
+        CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END
+    );
+    RETURN NULL;
+END;
+$$;
+"""
+
+_TABLES: Final = {
+    "run": ("pgflow", "runs"),
+    "step": ("pgflow", "step_states"),
+    "task": ("pgflow", "step_tasks"),
+    "worker": ("pgflow", "workers"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of one row.
+
+    Attributes:
+        id: the order in which changes were made (not: committed).
+        at: the server's clock.
+        txid: the transaction.
+        source: run, step, task, worker, message or archive.
+        old: the row before, or None where it was inserted.
+        new: the row after, or None where it was deleted.
+    """
+
+    id: int
+    at: datetime
+    txid: int
+    source: str
+    old: dict[str, Any] | None
+    new: dict[str, Any] | None
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The row after the change, or what it was."""
+        row = self.new if self.new is not None else self.old
+        assert row is not None
+        return row
+
+    def became(self, status: str) -> bool:
+        """Whether this change gave the row this status."""
+        if self.new is None or self.new["status"] != status:
+            return False
+        return self.old is None or self.old["status"] != status
+
+
+def install(connection: Connection) -> None:
+    """Begin to note changes of pgflow's tables."""
+    connection.execute(_SETUP)
+    for source, (schema, table) in _TABLES.items():
+        _watch(connection, source, schema, table)
+
+
+def watch_queue(connection: Connection, queue: str) -> None:
+    """Begin to note changes of a queue and its archive."""
+    _watch(connection, "message", "pgmq", f"q_{queue.lower()}")
+    _watch(connection, "archive", "pgmq", f"a_{queue.lower()}")
+
+
+def read(connection: Connection) -> list[Event]:
+    """All that was noted, in order."""
+    rows = connection.execute(
+        "SELECT id, at, txid::text::bigint, source, old, new FROM conformance.events ORDER BY id"
+    ).fetchall()
+    return [Event(*row) for row in rows]  # type: ignore[arg-type]  # the table's own types
+
+
+def _watch(connection: Connection, source: str, schema: str, table: str) -> None:
+    connection.execute(
+        sql.SQL(
+            "CREATE TRIGGER conformance_note AFTER INSERT OR UPDATE OR DELETE ON {} "
+            "FOR EACH ROW EXECUTE FUNCTION conformance.note({})"
+        ).format(sql.Identifier(schema, table), sql.Literal(source))
+    )

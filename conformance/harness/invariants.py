@@ -1,0 +1,198 @@
+"""What must hold of every history, whatever the flow and whoever works on it.
+
+Each invariant is a pure function from the events to the sentences that say where it does not hold.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from conformance.harness.eventlog import Event
+    from pgflow_ref.shape import FlowShape
+
+
+class TaskId(NamedTuple):
+    """Names a task in the log."""
+
+    run_id: str
+    step_slug: str
+    task_index: int
+
+    def __str__(self) -> str:
+        return f"{self.step_slug}[{self.task_index}] of run {self.run_id[:8]}"
+
+
+class History(NamedTuple):
+    """What is judged.
+
+    Attributes:
+        flow: the flow that all runs are of.
+        max_attempts: how often each of its tasks may be tried, by step slug.
+        events: the log.
+    """
+
+    flow: FlowShape
+    max_attempts: Mapping[str, int]
+    events: Sequence[Event]
+
+    def of(self, source: str) -> Iterator[Event]:
+        """The events of one source."""
+        return (event for event in self.events if event.source == source)
+
+
+def broken(history: History) -> list[str]:
+    """Check all invariants; one sentence for each place where one does not hold."""
+    return [problem for invariant in INVARIANTS for problem in invariant(history)]
+
+
+def task_of(row: Mapping[str, Any]) -> TaskId:
+    """Which task a row of `step_tasks`, or a message, is about."""
+    return TaskId(row["run_id"], row["step_slug"], row["task_index"])
+
+
+def dependencies_first(history: History) -> Iterator[str]:
+    """No task is queued before all steps that its step depends on are completed."""
+    needs = {step.slug: step.depends_on for step in history.flow.steps}
+    done: set[tuple[str, str]] = set()
+    for event in history.events:
+        row = event.row
+        if event.source == "step" and event.became("completed"):
+            done.add((row["run_id"], row["step_slug"]))
+        elif event.source == "task" and event.old is None:
+            missing = [s for s in needs[row["step_slug"]] if (row["run_id"], s) not in done]
+            if missing:
+                yield f"{task_of(row)} was queued before {', '.join(missing)} was completed"
+
+
+def completed_once(history: History) -> Iterator[str]:
+    """No task is completed twice, and a completed one stays so, with its output."""
+    done: set[TaskId] = set()
+    for event in history.of("task"):
+        task = task_of(event.row)
+        if event.became("completed"):
+            if task in done:
+                yield f"{task} was completed twice"
+            done.add(task)
+        elif task in done:
+            yield f"{task} changed after it was completed"
+
+
+def attempts_in_bounds(history: History) -> Iterator[str]:
+    """Attempts go up by one with each start, and never past the limit."""
+    for event in history.of("task"):
+        row, old = event.row, event.old
+        task, attempts = task_of(row), row["attempts_count"]
+        before = old["attempts_count"] if old else 0
+        if attempts > history.max_attempts[task.step_slug]:
+            yield f"{task} is at attempt {attempts} of {history.max_attempts[task.step_slug]}"
+        expected = before + 1 if event.became("started") else before
+        if attempts != expected:
+            yield f"{task} went from attempt {before} to {attempts}"
+
+
+def held_by_one(history: History) -> Iterator[str]:
+    """A task is claimed out of the queue, and ends in the hands of the worker that claimed it."""
+    for event in history.of("task"):
+        row, old = event.row, event.old
+        if event.became("started") and old is not None and old["status"] != "queued":
+            yield f"{task_of(row)} was claimed while it was {old['status']}"
+        if old is not None and old["status"] == "started" and row["status"] != "started":
+            claimed, now = old["last_worker_id"], row["last_worker_id"]
+            if claimed is None or claimed != now:
+                yield f"{task_of(row)} was claimed by {claimed} and ended by {now}"
+
+
+def archived_with_its_task(history: History) -> Iterator[str]:
+    """A message is archived exactly when its task is over, in the same transaction."""
+    over: dict[int, int] = {}
+    for event in history.of("task"):
+        if event.became("completed") or event.became("failed"):
+            over[event.row["message_id"]] = event.txid
+    archived: dict[int, int] = {}
+    for event in history.of("archive"):
+        message = event.row["msg_id"]
+        archived[message] = event.txid
+        if over.get(message) != event.txid:
+            yield f"message {message} was archived, but not with the end of its task"
+    for message in over.keys() - archived.keys():
+        yield f"message {message} was not archived when its task was over"
+
+
+def output_of_leaves(history: History) -> Iterator[str]:
+    """A completed run's output holds each leaf step's output, and nothing else."""
+    inner = {slug for step in history.flow.steps for slug in step.depends_on}
+    leaves = [step.slug for step in history.flow.steps if step.slug not in inner]
+    outputs: dict[str, dict[str, object]] = defaultdict(dict)
+    for event in history.events:
+        row = event.row
+        if event.source == "task" and event.became("completed"):
+            outputs[row["run_id"]][row["step_slug"]] = row["output"]
+        elif event.source == "run" and event.became("completed"):
+            expected = {slug: outputs[row["run_id"]].get(slug) for slug in leaves}
+            if row["output"] != expected:
+                yield f"run {row['run_id'][:8]} has the output {row['output']}, not {expected}"
+
+
+def counters_agree(history: History) -> Iterator[str]:
+    """A run's remaining steps are its steps less those completed, after every transaction."""
+    completed: Counter[str] = Counter()
+    remaining: dict[str, int] = {}
+    for event in history.events:
+        row = event.row
+        if event.source == "step" and event.became("completed"):
+            completed[row["run_id"]] += 1
+        elif event.source == "run":
+            remaining[row["run_id"]] = row["remaining_steps"]
+    for run_id, left in remaining.items():
+        if left != len(history.flow.steps) - completed[run_id]:
+            yield f"run {run_id[:8]} counts {left} remaining steps, {completed[run_id]} are done"
+
+
+def over_once(history: History) -> Iterator[str]:
+    """A run ends once, and nothing of a completed run changes afterwards."""
+    ended: set[str] = set()
+    for event in history.of("run"):
+        run_id = event.row["run_id"]
+        if run_id in ended and event.old is not None and event.old["status"] != event.row["status"]:
+            yield f"run {run_id[:8]} went from {event.old['status']} to {event.row['status']}"
+        if event.row["status"] != "started":
+            ended.add(run_id)
+
+
+INVARIANTS: Final[tuple[Callable[[History], Iterable[str]], ...]] = (
+    dependencies_first,
+    completed_once,
+    attempts_in_bounds,
+    held_by_one,
+    archived_with_its_task,
+    output_of_leaves,
+    counters_agree,
+    over_once,
+)
+
+
+def most_at_once(events: Iterable[Event]) -> int:
+    """The most tasks that were started and not over at the same time."""
+    running, most = set[TaskId](), 0
+    for event in events:
+        if event.source != "task":
+            continue
+        if event.became("started"):
+            running.add(task_of(event.row))
+        elif event.row["status"] != "started":
+            running.discard(task_of(event.row))
+        most = max(most, len(running))
+    return most
+
+
+def completed_by(events: Iterable[Event]) -> Counter[str]:
+    """How many tasks each worker completed, by worker id."""
+    return Counter(
+        str(event.row["last_worker_id"])
+        for event in events
+        if event.source == "task" and event.became("completed")
+    )

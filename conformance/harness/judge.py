@@ -1,0 +1,255 @@
+"""Judge what happened: the database, the event log and the workers' own lines against the case."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from conformance.harness import eventlog, invariants, records
+from conformance.harness.invariants import History, TaskId
+from pgflow_ref.json_contract import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from conformance.harness.cases import Case, RunOf
+    from conformance.harness.databases import Connection
+    from conformance.harness.eventlog import Event
+    from conformance.harness.processes import WorkerProcess
+
+_SHOWN: Final = 300  # characters of a value in a message
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What happened in a case.
+
+    Attributes:
+        case: what was tried.
+        workers: who took part.
+        run_ids: its runs, in the order of the case.
+        runs: status and output of each run, by id.
+        tasks: the rows of `step_tasks`.
+        steps: the status of each step, by run and slug.
+        stopped: whether each worker's row says that it stopped, by worker id.
+        history: the event log with what it is judged by.
+    """
+
+    case: Case
+    workers: Sequence[WorkerProcess]
+    run_ids: Sequence[str]
+    runs: Mapping[str, tuple[str, Any]]
+    tasks: Mapping[TaskId, Mapping[str, Any]]
+    steps: Mapping[tuple[str, str], str]
+    stopped: Mapping[str, bool]
+    history: History
+
+    def names(self) -> dict[str, str]:
+        """The workers' names by their ids."""
+        return {str(worker.worker_id): worker.name for worker in self.workers}
+
+    def shares(self) -> dict[str, int]:
+        """How many tasks each worker completed, by name."""
+        done = invariants.completed_by(self.history.events)
+        return {name: done[worker_id] for worker_id, name in self.names().items()}
+
+    def timeline(self) -> tuple[records.Span, ...]:
+        """Who had which task when."""
+        return tuple(_spans(self.history.events, self.names()))
+
+
+def see(
+    case: Case, workers: Sequence[WorkerProcess], run_ids: Sequence[str], connection: Connection
+) -> Seen:
+    """Read what is to be judged."""
+    runs = connection.execute("SELECT run_id::text, status, output::text FROM pgflow.runs")
+    tasks = connection.execute(
+        "SELECT run_id::text, step_slug, task_index, status, attempts_count, error_message"
+        " FROM pgflow.step_tasks"
+    )
+    steps = connection.execute("SELECT run_id::text, step_slug, status FROM pgflow.step_states")
+    attempts = connection.execute(
+        "SELECT s.step_slug, coalesce(s.opt_max_attempts, f.opt_max_attempts)"
+        " FROM pgflow.steps s JOIN pgflow.flows f USING (flow_slug)"
+    )
+    workers_rows = connection.execute(
+        "SELECT w.worker_id::text, to_jsonb(w) ->> 'stopped_at' IS NOT NULL FROM pgflow.workers w"
+    )
+    limits: dict[str, int] = dict(attempts.fetchall())  # type: ignore[arg-type]
+    return Seen(
+        case=case,
+        workers=workers,
+        run_ids=run_ids,
+        runs={
+            str(run_id): (str(status), None if output is None else decode(str(output)))
+            for run_id, status, output in runs
+        },
+        tasks={
+            TaskId(str(run_id), str(slug), int(str(index))): {
+                "status": status,
+                "attempts": attempts_count,
+                "error": error,
+            }
+            for run_id, slug, index, status, attempts_count, error in tasks
+        },
+        steps={(str(run_id), str(slug)): str(status) for run_id, slug, status in steps},
+        stopped={str(worker_id): bool(stopped) for worker_id, stopped in workers_rows},
+        history=History(case.shape, limits, eventlog.read(connection)),
+    )
+
+
+def problems(seen: Seen) -> list[str]:
+    """Everything that is not as the case, the contract or the invariants say."""
+    found = invariants.broken(seen.history)
+    found.extend(_calls(seen))
+    for number, (run_id, run) in enumerate(zip(seen.run_ids, seen.case.runs, strict=True), 1):
+        found.extend(f"run {number}: {problem}" for problem in _run(seen, run_id, run))
+    found.extend(_whole(seen))
+    if seen.case.stop_after_calls is not None:
+        found.extend(_stopped_during_work(seen))
+    return found
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two JSON values are equal: true is not 1, and 1 and 1.0 are one number."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    if _is_number(left) and _is_number(right):
+        return Decimal(str(left)) == Decimal(str(right))
+    return type(left) is type(right) and left == right
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
+
+
+def _run(seen: Seen, run_id: str, run: RunOf) -> Iterator[str]:
+    status, output = seen.runs.get(run_id, ("missing", None))
+    expect = run.expect
+    if "status" in expect and status != expect["status"]:
+        yield f"it is {status}, not {expect['status']}{_why(seen, run_id)}"
+    if "output" in expect and not same(output, expect["output"]):
+        yield f"its output is {_show(output)}, not {_show(expect['output'])}"
+    for slug, wanted in expect.get("steps", {}).items():
+        for problem in _step(seen, run_id, slug, wanted):
+            yield f"step {slug}: {problem}"
+
+
+def _step(seen: Seen, run_id: str, slug: str, wanted: Mapping[str, Any]) -> Iterator[str]:
+    status = seen.steps.get((run_id, slug), "missing")
+    task = seen.tasks.get(TaskId(run_id, slug, 0), {"attempts": 0, "error": None})
+    if "status" in wanted and status != wanted["status"]:
+        yield f"it is {status}, not {wanted['status']}"
+    if "attempts" in wanted and task["attempts"] != wanted["attempts"]:
+        yield f"it took {task['attempts']} attempts, not {wanted['attempts']}"
+    if "error" in wanted and task["error"] != wanted["error"]:
+        yield f"its error is {_show(task['error'])}, not {_show(wanted['error'])}"
+    if "error_holds" in wanted and wanted["error_holds"] not in (task["error"] or ""):
+        yield f"its error is {_show(task['error'])}, without {_show(wanted['error_holds'])}"
+    if "error_holds" in wanted and not task["error"]:
+        yield "it has no error text"
+    if "input" in wanted:
+        yield from _input(seen, run_id, slug, wanted["input"])
+
+
+def _input(seen: Seen, run_id: str, slug: str, wanted: Mapping[str, Any]) -> Iterator[str]:
+    for worker in seen.workers:
+        for call in worker.of("call"):
+            if (call.get("run_id"), call.get("step_slug")) != (run_id, slug):
+                continue
+            expected = wanted[worker.handler_input]
+            if not same(call.get("input"), expected):
+                yield f"its handler saw {_show(call.get('input'))}, not {_show(expected)}"
+            return
+    yield "its handler was not called"
+
+
+def _calls(seen: Seen) -> Iterator[str]:
+    """Every attempt that the database counts is one call of a handler, and no call is another."""
+    calls = Counter(
+        TaskId(str(call.get("run_id")), str(call.get("step_slug")), int(call.get("task_index", 0)))
+        for worker in seen.workers
+        for call in worker.of("call")
+    )
+    for task, row in seen.tasks.items():
+        if calls[task] != row["attempts"]:
+            yield f"{task}: {row['attempts']} attempts, but {calls[task]} calls of its handler"
+    for task in calls.keys() - seen.tasks.keys():
+        yield f"{task}: its handler was called, but there is no such task"
+
+
+def _whole(seen: Seen) -> Iterator[str]:
+    expect = seen.case.expect
+    if "at_once" in expect:
+        most = invariants.most_at_once(seen.history.events)
+        if most > expect["at_once"]:
+            yield f"{most} tasks ran at the same time, not {expect['at_once']}"
+    if expect.get("stopped"):
+        for worker in seen.workers:
+            if not seen.stopped.get(str(worker.worker_id), False):
+                yield f"{worker.name}: its row in pgflow.workers does not say that it stopped"
+    if "share" in expect:
+        yield from _share(seen, expect["share"])
+
+
+def _share(seen: Seen, least: float) -> Iterator[str]:
+    """Every language did a real part of the work, else a mixed case has proved nothing."""
+    languages: Counter[str] = Counter()
+    shares = seen.shares()
+    for worker in seen.workers:
+        languages[worker.adapter.language] += shares[worker.name]
+    whole = sum(languages.values()) or 1
+    for language, count in languages.items():
+        if count < least * whole:
+            yield (
+                f"{language} completed {count} of {whole} tasks, less than {least:.0%}: "
+                "this proves nothing about working together"
+            )
+
+
+def _stopped_during_work(seen: Seen) -> Iterator[str]:
+    status = Counter(str(row["status"]) for row in seen.tasks.values())
+    if status["started"]:
+        yield f"{status['started']} tasks were left started"
+    if status["completed"] < (seen.case.stop_after_calls or 0):
+        yield f"only {status['completed']} tasks were completed, more were begun"
+    if status["completed"] == len(seen.case.runs):
+        yield "it took all tasks there were, so its stop during work was not seen"
+
+
+def _spans(events: Sequence[Event], names: Mapping[str, str]) -> Iterator[records.Span]:
+    if not events:
+        return
+    began = events[0].at
+    started: dict[TaskId, float] = {}
+    for event in events:
+        if event.source != "task":
+            continue
+        row, task = event.row, invariants.task_of(event.row)
+        at = round((event.at - began).total_seconds(), 4)
+        if event.became("started"):
+            started[task] = at
+        elif task in started and row["status"] != "started":
+            name = names.get(str(row["last_worker_id"]), "?")
+            status: records.Status = "completed" if row["status"] == "completed" else "failed"
+            yield records.Span(name, task.step_slug, task.run_id[:8], started.pop(task), at, status)
+    for task, at in started.items():
+        yield records.Span("?", task.step_slug, task.run_id[:8], at, None, "started")
+
+
+def _why(seen: Seen, run_id: str) -> str:
+    errors = [
+        f"{task.step_slug}: {row['error']}"
+        for task, row in seen.tasks.items()
+        if task.run_id == run_id and row["error"]
+    ]
+    return f" ({_show('; '.join(errors))})" if errors else ""
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

@@ -1,0 +1,150 @@
+"""The part of the suite that talks to pytest: one server, one report, however many processes."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from conformance.harness import records
+from conformance.harness.adapters import AdapterError
+def write_report(*a): pass
+from conformance.harness.session import Session, open_session
+from conformance.harness.summary import print_summary
+from pgflow_ref.errors import PgflowError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pgflow_ref.embedded import EmbeddedPostgres
+
+CASE: Final = "conformance-case"
+HELLO: Final = "conformance-hello"
+_INPUT: Final = "conformance-session"
+
+
+class Conductor:
+    """Lives in the process that people started, and in no other.
+
+    Opens the session when the first case is about to run, gathers the records of all cases, and
+    writes the report.
+    """
+
+    def __init__(self, config: pytest.Config, names: list[str], folder: Path) -> None:
+        self.config = config
+        self.names = names
+        self.folder = folder
+        self.began = time.monotonic()
+        self.session: Session | None = None
+        self.suite: records.Suite | None = None
+        self.cases: list[records.Case] = []
+        self.hellos: dict[str, records.Worker] = {}
+        self._server: EmbeddedPostgres | None = None
+
+    def open(self) -> Session:
+        """The session; it is opened at the first call."""
+        if self.session is None:
+            try:
+                self.session, self._server = open_session(self.names, self._say)
+            except (AdapterError, PgflowError) as error:
+                pytest.exit(f"the suite cannot run: {error}", returncode=2)
+            self.suite = self.session.suite()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._stream().write_text(records.to_line(self.suite) + "\n", encoding="utf-8")
+        return self.session
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a process of a parallel run (pytest-xdist) about the session."""
+        node.workerinput[_INPUT] = self.open().dump()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in what a case has to say, wherever it ran, as soon as it is over."""
+        if report.when == "call" or report.outcome == "failed":
+            said = dict(report.user_properties)
+            if CASE in said:
+                case = records.from_line(str(said[CASE]))
+                assert isinstance(case, records.Case)
+                self._add(case, said.get(HELLO))
+            elif report.outcome == "failed" and self.session is not None:
+                self._add(_broken(report, self.session), None)
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """Write the report."""
+        if self.suite is None:
+            return
+        workers = tuple(self.hellos.get(one.name, one) for one in self.suite.workers)
+        end = records.End(round(time.monotonic() - self.began, 3), int(exitstatus))
+        lines = [replace(self.suite, workers=workers), *self.cases, end]
+        text = "".join(records.to_line(line) + "\n" for line in lines)
+        self._stream().write_text(text, encoding="utf-8")
+        write_report(self._stream(), self.folder / "report.html")
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the summary below pytest's own."""
+        if self.suite is None:
+            return
+        terminalreporter.section("conformance")
+        text = io.StringIO()
+        print_summary(
+            records.read_records(self._stream()),
+            text,
+            shutil.get_terminal_size().columns,
+            color=terminalreporter.hasmarkup,
+            reports=[self.folder / "report.html", self._stream()],
+        )
+        terminalreporter.write(text.getvalue())
+
+    def pytest_unconfigure(self) -> None:
+        """Be rid of the server, whatever happened."""
+        if self._server is not None:
+            self._server.stop()
+
+    def _stream(self) -> Path:
+        return self.folder / "results.jsonl"
+
+    def _add(self, case: records.Case, hello: object) -> None:
+        self.cases.append(case)
+        with self._stream().open("a", encoding="utf-8") as stream:
+            stream.write(records.to_line(case) + "\n")
+        if isinstance(hello, list):
+            for one in hello:
+                worker = records.Worker(*one)
+                self.hellos.setdefault(worker.name, worker)
+
+    def _say(self, text: str) -> None:
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(f"conformance: {text} …")
+
+
+def session_of(config: pytest.Config) -> Session:
+    """The session, in any process of a run."""
+    handed = getattr(config, "workerinput", None)
+    if handed is not None:
+        return Session.load(handed[_INPUT])
+    conductor = config.pluginmanager.get_plugin("conformance-conductor")
+    assert isinstance(conductor, Conductor)
+    return conductor.open()
+
+
+def _broken(report: pytest.TestReport, session: Session) -> records.Case:
+    """A case that never came to a verdict: a mistake of the suite, most likely."""
+    name = report.nodeid.rpartition("::")[2]
+    return records.Case(
+        id=name,
+        group="suite",
+        promise="The suite itself can run this case.",
+        reference=report.nodeid,
+        core=session.core,
+        workers=(),
+        outcome="error",
+        seconds=round(report.duration, 3),
+        problems=(str(report.longrepr)[-2000:],),
+        repeat=f"./scripts/conformance '{report.nodeid}'",
+    )

@@ -1,0 +1,269 @@
+"""Worker processes: starting them, hearing what they say, and being rid of them."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from conformance.harness.adapters import Adapter
+
+READY_WITHIN: Final = 20.0  # seconds from the start of the process to its `ready`
+STOP_WITHIN: Final = 15.0  # seconds from SIGTERM to the end, with nothing left to do
+ONE_SHOT_WITHIN: Final = 60.0  # seconds for `compile` and `start`
+_MOST_LINES: Final = 200_000
+_UNSUPPORTED: Final = 3
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class WorkerProblem(Exception):
+    """A worker did not do what the contract says; the message is for the report."""
+
+
+class NotSupported(Exception):
+    """A worker said, by exit code 3, that it cannot do what the case asks for."""
+
+
+def environment(database_url: str | None, fixture: Path) -> dict[str, str]:
+    """What the contract puts into a worker's environment."""
+    given = {"PGFLOW_CONTRACT": "1", "PGFLOW_FIXTURE": str(fixture)}
+    if database_url is not None:
+        given["PGFLOW_DATABASE_URL"] = database_url
+    return {**os.environ, **given}
+
+
+def run_word(adapter: Adapter, word: str, environ: Mapping[str, str], stdin: str = "") -> str:
+    """Run `compile` or `start` to its end; what it printed.
+
+    Raises:
+        NotSupported: it exited with 3.
+        WorkerProblem: it cannot be started, failed, or took too long.
+    """
+    command = [*adapter.command, word]
+    try:
+        done = subprocess.run(
+            command,
+            input=stdin,
+            env=environ,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=ONE_SHOT_WITHIN,
+            check=False,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise WorkerProblem(
+            f"{adapter.name}: cannot start {shlex.join(command)}: {error}"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise WorkerProblem(
+            f"{adapter.name}: `{word}` was not over after {ONE_SHOT_WITHIN:g} s"
+        ) from None
+    if done.returncode == _UNSUPPORTED:
+        raise NotSupported(done.stderr.strip())
+    if done.returncode != 0:
+        raise WorkerProblem(
+            f"{adapter.name}: `{word}` exited with {done.returncode}: {_tail(done.stderr)}"
+        )
+    return done.stdout
+
+
+@dataclass
+class WorkerProcess:
+    """One worker at `work`.
+
+    Its lines are read as they come. Whatever happens, `close` leaves nothing of it behind: it runs
+    in a process group of its own, and dies with this process.
+    """
+
+    adapter: Adapter
+    environ: Mapping[str, str]
+    log: Path
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _process: subprocess.Popen[bytes] | None = None
+    _reader: threading.Thread | None = None
+
+    @property
+    def name(self) -> str:
+        """The adapter's name."""
+        return self.adapter.name
+
+    @property
+    def worker_id(self) -> str | None:
+        """The id that it said in `ready`."""
+        return next((line.get("worker_id") for line in self.of("ready")), None)
+
+    @property
+    def handler_input(self) -> str:
+        """What it said in `hello` about its handlers' argument."""
+        return next((str(line.get("handler_input")) for line in self.of("hello")), "split")
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """The lines of this type, in the order in which they came."""
+        with self._changed:
+            return [line for line in self.lines if line.get("type") == kind]
+
+    def start(self) -> None:
+        """Start the process.
+
+        Raises:
+            WorkerProblem: the command cannot be started.
+        """
+        command = [*self.adapter.command, "work"]
+        try:
+            with self.log.open("wb") as stderr:
+                self._process = subprocess.Popen(
+                    command,
+                    env=self.environ,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent,  # noqa: PLW1509  # one call into libc
+                )
+        except OSError as error:
+            raise WorkerProblem(
+                f"{self.name}: cannot start {shlex.join(command)}: {error}"
+            ) from None
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def wait_ready(self) -> None:
+        """Wait until it said `ready`.
+
+        Raises:
+            NotSupported: it exited with 3.
+            WorkerProblem: it died, or did not say so in time.
+        """
+        self.wait_for(lambda: self.worker_id is not None, READY_WITHIN, "say ready")
+
+    def wait_for_calls(self, count: int, seconds: float) -> None:
+        """Wait until it has called so many handlers.
+
+        Raises:
+            WorkerProblem: it died, or did not do so in time.
+        """
+        self.wait_for(lambda: len(self.of("call")) >= count, seconds, f"call {count} handlers")
+
+    def wait_for(self, what: Callable[[], bool], seconds: float, words: str) -> None:
+        """Wait until something holds of its lines."""
+        give_up_at = time.monotonic() + seconds
+        while not what():
+            code = self.exit_code()
+            if code is not None:
+                # Its last lines may still be on their way.
+                if self._reader is not None:
+                    self._reader.join(5)
+                if what():
+                    return
+                if code == _UNSUPPORTED:
+                    raise NotSupported(self.stderr().strip())
+                raise WorkerProblem(
+                    f"{self.name}: it exited with {code} and did not {words}: "
+                    + _tail(self.stderr())
+                )
+            left = give_up_at - time.monotonic()
+            if left <= 0:
+                raise WorkerProblem(
+                    f"{self.name}: it did not {words} within {seconds:g} s: {_tail(self.stderr())}"
+                )
+            with self._changed:
+                self._changed.wait(min(left, 0.1))
+
+    def exit_code(self) -> int | None:
+        """The exit code (a signal is negative), or None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the worker's process."""
+        assert self._process is not None
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    def stop(self, within: float = STOP_WITHIN) -> None:
+        """Ask it to stop, wait for its end, and note what was not as the contract says."""
+        self.send(signal.SIGTERM)
+        assert self._process is not None
+        try:
+            code = self._process.wait(within)
+        except subprocess.TimeoutExpired:
+            self.problems.append(f"{self.name}: it still ran {within:g} s after SIGTERM")
+            return
+        if self._reader is not None:
+            self._reader.join(5)
+        if code != 0:
+            self.problems.append(
+                f"{self.name}: it exited with {code} after SIGTERM: {_tail(self.stderr())}"
+            )
+        elif not self.of("stopped"):
+            self.problems.append(f"{self.name}: it ended without saying stopped")
+
+    def close(self) -> None:
+        """Kill what is left of it, children included."""
+        if self._process is None:
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._reader is not None:
+            self._reader.join(5)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def stderr(self) -> str:
+        """What it said to people so far."""
+        return self.log.read_bytes().decode(errors="replace") if self.log.exists() else ""
+
+    def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        for number, raw in enumerate(self._process.stdout, 1):
+            if number > _MOST_LINES:
+                self._complain(f"it printed more than {_MOST_LINES} lines")
+                os.killpg(self._process.pid, signal.SIGKILL)
+                return
+            try:
+                line = json.loads(raw)
+            except ValueError:
+                line = None
+            if not isinstance(line, dict) or "type" not in line:
+                self._complain(
+                    f"line {number} of its output is no line of the contract: {raw[:80]!r}"
+                )
+                continue
+            with self._changed:
+                self.lines.append(line)
+                self._changed.notify_all()
+
+    def _complain(self, what: str) -> None:
+        most = 5
+        if len(self.problems) < most:
+            self.problems.append(f"{self.name}: {what}")
+
+
+def _tail(text: str, lines: int = 5) -> str:
+    last = text.strip().splitlines()[-lines:]
+    return " | ".join(last) if last else "(nothing on stderr)"
+
+
+def _die_with_parent() -> None:
+    """Make the kernel kill this process when the harness dies, however it does."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

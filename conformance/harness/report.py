@@ -1,0 +1,243 @@
+"""One stream of results as one HTML page that needs nothing else: no network, no other file.
+
+    python -m conformance.harness.report results.jsonl report.html
+
+The page is a Jinja template with style and script inlined; this module works out what the template
+shows: which case stands in which row, what share of the work a worker did, and where in a timeline
+a task is drawn. All text comes from elsewhere (worker logs, error messages), so everything is
+escaped, and a content security policy lets the page's own script run and nothing more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from conformance.harness.records import (
+    OUTCOMES,
+    Case,
+    MalformedLine,
+    read_records,
+)
+from conformance.harness.summary import SYMBOLS, WORDS, Run, fleet, printable
+from conformance.harness.templates.drawing import BARS, CURVE, colors, draw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+
+_ALL_BARS: Final = 60_000  # drawn in one page, at about 12 bytes each
+_LOG: Final = 12_000  # characters of one worker's log
+_LOG_OF_PASSED: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one worker did of a case's tasks."""
+
+    worker: str
+    tasks: int
+    part: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One case on one core with all the sets of workers that it ran with."""
+
+    id: str
+    core: str
+    group: str
+    promise: str
+    reference: str
+    results: tuple[Case, ...]
+
+
+def write_report(results: Path, html: Path) -> None:
+    """Read a stream of results and write the page.
+
+    Raises:
+        MalformedLine: the stream cannot be read; nothing is written then.
+    """
+    page = render_page(Run.of(read_records(results)))
+    html.parent.mkdir(parents=True, exist_ok=True)
+    html.write_text(page, encoding="utf-8", errors="replace")
+
+
+def render_page(run: Run) -> str:
+    """Make the page's HTML."""
+    script = _source("script.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    drawn = sum(1 for case in run.cases if case.timeline)
+    limit = min(BARS, max(BARS // 10, _ALL_BARS // max(drawn, 1)))
+    workers = _worker_names(run)
+    mixed = [case for case in run.cases if case.mixed and any(case.tasks.values())]
+    return (
+        _environment(run.suite.core if run.suite else "")
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            verdict=run.verdict,
+            outcomes=OUTCOMES,
+            words=WORDS,
+            symbols=SYMBOLS,
+            workers=workers,
+            colors=colors(run.suite.workers if run.suite else (), workers),
+            groups=_groups(run),
+            mixed=mixed,
+            together=_together(mixed),
+            featured=_featured(mixed),
+            curve=CURVE,
+            timeline=lambda case: draw(case, limit),
+            style=Markup(_source("style.css")),  # noqa: S704 (a file of ours)
+            script=Markup(script),  # noqa: S704 (a file of ours)
+            digest=digest,
+        )
+    )
+
+
+def _source(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _environment(core: str) -> Environment:
+    def name(case_id: str, of: str) -> str:
+        return printable(case_id if of == core else f"{case_id}@{of}")
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: (
+            printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+        ),
+    )
+    filters: dict[str, Callable[..., object]] = {
+        "number": lambda value: f"{value:,}",
+        "percent": lambda part: f"{part:.0%}",
+        "seconds": seconds,
+        "moment": moment,
+        "fleet": fleet,
+        "shares": shares,
+        "name": lambda row: name(row.id, row.core),
+        "anchor": lambda row: quote(name(row.id, row.core), safe=""),
+        "log": lambda log, case: tail(log, _LOG_OF_PASSED if case.outcome == "passed" else _LOG),
+    }
+    environment.filters.update(filters)
+    environment.globals["is_link"] = is_link
+    return environment
+
+
+def is_link(text: str) -> bool:
+    """Whether a reference is an address that a page may link to (never `javascript:`)."""
+    return text.startswith(("https://", "http://")) and not any(map(str.isspace, text))
+
+
+def seconds(value: float) -> str:
+    """Say a duration in the unit that fits it.
+
+    Example:
+        >>> [seconds(value) for value in (0.0123, 7.25, 184.3)]
+        ['12 ms', '7.3 s', '3 min 4 s']
+    """
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < 60:  # noqa: PLR2004 (seconds in a minute)
+        return f"{value:.1f} s"
+    return f"{value // 60:.0f} min {value % 60:.0f} s"
+
+
+def moment(text: str) -> str:
+    """Say an ISO time to the minute, or the text itself where it is none."""
+    try:
+        when = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return text
+    return f"{when:%Y-%m-%d %H:%M} {when.tzname() or ''}".rstrip()
+
+
+def tail(log: str, limit: int) -> tuple[str, int]:
+    """Keep the end of a log, from the start of a line, and tell how many lines are left out."""
+    log = printable(log).rstrip()
+    if len(log) <= limit:
+        return log, 0
+    cut = log.find("\n", len(log) - limit) + 1 or len(log) - limit
+    return log[cut:], log.count("\n", 0, cut)
+
+
+def shares(tasks: Mapping[str, int]) -> tuple[Share, ...]:
+    """Who did how much."""
+    total = sum(tasks.values()) or 1
+    return tuple(Share(worker, number, number / total) for worker, number in tasks.items())
+
+
+def _worker_names(run: Run) -> tuple[str, ...]:
+    """The workers in the order in which they introduced themselves, then whoever else appears."""
+    known = [worker.name for worker in run.suite.workers] if run.suite else []
+    met = [
+        name
+        for case in run.cases
+        for name in (*case.workers, *case.tasks, *(span.worker for span in case.timeline))
+    ]
+    return tuple(dict.fromkeys((*known, *met)))
+
+
+def _groups(run: Run) -> dict[str, list[Row]]:
+    """The rows by group, both in the order in which they came first."""
+    found: dict[tuple[str, str], list[Case]] = {}
+    for case in run.cases:
+        found.setdefault((case.id, case.core), []).append(case)
+    groups: dict[str, list[Row]] = {}
+    for results in found.values():
+        first = results[0]
+        row = Row(first.id, first.core, first.group, first.promise, first.reference, tuple(results))
+        groups.setdefault(first.group, []).append(row)
+    return groups
+
+
+def _together(mixed: Sequence[Case]) -> dict[str, int]:
+    """The tasks of all mixed cases by worker."""
+    sums: dict[str, int] = {}
+    for case in mixed:
+        for worker, number in case.tasks.items():
+            sums[worker] = sums.get(worker, 0) + number
+    return sums
+
+
+def _featured(mixed: Sequence[Case]) -> Case | None:
+    """The mixed case with the largest picture, to be shown at the top."""
+    return max((case for case in mixed if case.timeline), key=_size, default=None)
+
+
+def _size(case: Case) -> int:
+    return len(case.timeline)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write a page from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m conformance.harness.report")
+    parser.add_argument("results", type=Path, metavar="RESULTS.jsonl")
+    parser.add_argument("html", type=Path, metavar="OUT.html")
+    options = parser.parse_args(arguments)
+    try:
+        write_report(options.results, options.html)
+    except (MalformedLine, OSError) as error:
+        print(f"{options.results}: {error}", file=sys.stderr)  # noqa: T201 (a command's own words)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The templates of the report, and the geometry of what they draw."""

@@ -1,0 +1,245 @@
+"""Where things stand in the pictures of the report: colours, lanes, bars and curves.
+
+Positions are worked out here, in plain numbers; the templates only write them down.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from conformance.harness.records import Case, Span, Worker
+
+_WIDTH: Final = 10_000  # of a timeline in its own units, so that every position is an integer
+BARS: Final = 1_500  # drawn in one timeline: more cannot be told apart on any screen
+_ALLBARS: Final = 60_000  # drawn in one page, at about 12 bytes each
+_BINS: Final = 120  # points of the curve above a timeline
+CURVE: Final = 64  # its height in pixels
+_SHADES: Final = 4  # of one colour, by step
+_LANE: Final = 96  # pixels that a lane should not exceed
+_LEAST: Final = 8  # units that the shortest task is drawn with
+
+# A colour is a hue here, and its lightness is the style sheet's business, by light and dark.
+_HUES: Final = {
+    "python": 217,
+    "typescript": 32,
+    "javascript": 48,
+    "elixir": 276,
+    "go": 186,
+    "rust": 14,
+    "ruby": 340,
+    "java": 200,
+    "kotlin": 262,
+    "csharp": 292,
+    "php": 235,
+}
+_OTHER_HUES: Final = (160, 310, 90, 60, 190)
+
+
+@dataclass(frozen=True, slots=True)
+class Color:
+    """A worker's colour: the hue of its language, and which of that language's workers it is."""
+
+    hue: int
+    nth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """The tasks of one step that ended the same way, as one SVG path."""
+
+    step: str
+    status: str
+    shade: int
+    count: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One worker's tasks; tasks that ran at the same time are in different rows of the lane."""
+
+    worker: str
+    height: int
+    bar: int
+    bars: tuple[Bars, ...]
+    tasks: int
+    failed: int
+    open: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Who worked on what and when, ready to be drawn.
+
+    Attributes:
+        curves: for each worker, the tasks in its hands as an area on top of the workers before it.
+        peak: the most tasks in hand at a time, which is as high as the curves go.
+        ticks: position in percent and label.
+    """
+
+    seconds: float
+    lanes: tuple[Lane, ...]
+    curves: tuple[tuple[str, str], ...]
+    peak: float
+    ticks: tuple[tuple[float, str], ...]
+    drawn: int
+    tasks: int
+
+
+def colors(workers: Sequence[Worker], names: Sequence[str]) -> dict[str, Color]:
+    """Give every worker the colour of its language, and each of one language another shade."""
+    languages = {worker.name: worker.language.lower() for worker in workers}
+    others: dict[str, int] = {}
+    used: dict[str, int] = {}
+    chosen = {}
+    for name in names:
+        # "python-2" is another process of "python", though it did not introduce itself.
+        kin = (known for known in languages if name.startswith(f"{known}-"))
+        language = languages.get(name) or languages.get(next(kin, ""), name)
+        nth = used.get(language, 0)
+        used[language] = nth + 1
+        other = others.setdefault(language, len(others)) if language not in _HUES else 0
+        hue = _HUES.get(language, _OTHER_HUES[other % len(_OTHER_HUES)])
+        chosen[name] = Color(hue, nth % 3)
+    return chosen
+
+
+def draw(case: Case, limit: int = BARS) -> Timeline | None:
+    """Work out the picture of a case; None where there is nothing to draw."""
+    if not case.timeline:
+        return None
+    length = max(max(span.start, span.end or 0.0) for span in case.timeline)
+    length = max(length, 0.001)
+    by_worker: dict[str, list[Span]] = {name: [] for name in case.workers}
+    for span in sorted(case.timeline, key=lambda span: span.start):
+        by_worker.setdefault(span.worker, []).append(span)
+    shown = _thin(case.timeline, limit)
+    steps = tuple(dict.fromkeys(span.step for span in case.timeline))
+    curves, peak = _curves(by_worker, length) if len(by_worker) > 1 else ((), 0.0)
+    return Timeline(
+        seconds=length,
+        lanes=tuple(
+            _lane(name, spans, [span for span in spans if id(span) in shown], steps, length)
+            for name, spans in by_worker.items()
+        ),
+        curves=curves,
+        peak=peak,
+        ticks=_ticks(length),
+        drawn=len(shown),
+        tasks=len(case.timeline),
+    )
+
+
+def _thin(spans: Sequence[Span], limit: int) -> set[int]:
+    """Choose the spans to draw, by identity: evenly, but rather what failed than what went well."""
+    if len(spans) <= limit:
+        return {id(span) for span in spans}
+    rare = [span for span in spans if span.status != "completed"]
+    plain = [span for span in spans if span.status == "completed"]
+    # By worker and time, so that every n-th of them keeps the workers' shares as they are.
+    plain.sort(key=lambda span: (span.worker, span.start))
+    some = _every_nth(rare, max(limit // 2, limit - len(plain)))
+    return {id(span) for span in (*some, *_every_nth(plain, limit - len(some)))}
+
+
+def _every_nth(spans: Sequence[Span], number: int) -> Sequence[Span]:
+    if len(spans) <= number:
+        return spans
+    return [spans[at * len(spans) // number] for at in range(number)]
+
+
+def _lane(
+    worker: str, spans: Sequence[Span], shown: Sequence[Span], steps: Sequence[str], length: float
+) -> Lane:
+    rows = _rows(shown, length)
+    pitch = max(2, min(14, _LANE // (max(rows, default=0) + 1)))
+    scale = _WIDTH / length
+    paths: dict[tuple[str, str], list[str]] = {}
+    for span, row in zip(shown, rows, strict=True):
+        left = max(0, round(span.start * scale))
+        right = min(_WIDTH, round(_end(span, length) * scale))
+        # A thick line from left to right is half as long to write as a rectangle.
+        line = f"M{left} {row * pitch + pitch // 2}h{max(right - left, _LEAST)}"
+        paths.setdefault((span.step, span.status), []).append(line)
+    return Lane(
+        worker=worker,
+        height=(max(rows, default=0) + 1) * pitch,
+        bar=max(1, pitch - 1),
+        bars=tuple(
+            Bars(step, status, steps.index(step) % _SHADES, len(lines), "".join(lines))
+            for (step, status), lines in paths.items()
+        ),
+        tasks=len(spans),
+        failed=sum(span.status == "failed" for span in spans),
+        open=sum(span.status == "started" for span in spans),
+    )
+
+
+def _end(span: Span, length: float) -> float:
+    """Where a span ends in the picture: what was never reported goes on to the edge."""
+    return length if span.end is None else max(span.end, span.start)
+
+
+def _rows(spans: Sequence[Span], length: float) -> list[int]:
+    """Give each span, in order of their starts, the topmost row that is free at its start."""
+    busy: list[tuple[float, int]] = []
+    free: list[int] = []
+    rows = []
+    for span in spans:
+        while busy and busy[0][0] <= span.start:
+            heapq.heappush(free, heapq.heappop(busy)[1])
+        row = heapq.heappop(free) if free else len(busy)
+        heapq.heappush(busy, (_end(span, length), row))
+        rows.append(row)
+    return rows
+
+
+def _curves(
+    by_worker: Mapping[str, Sequence[Span]], length: float
+) -> tuple[tuple[tuple[str, str], ...], float]:
+    """The number of tasks in each worker's hands over time, one area on top of the other."""
+    base = [0.0] * _BINS
+    layers = []
+    for worker, spans in by_worker.items():
+        top = [low + high for low, high in zip(base, _in_hand(spans, length), strict=True)]
+        layers.append((worker, base, top))
+        base = top
+    peak = max(base) or 1.0
+    return tuple((worker, _area(low, high, peak)) for worker, low, high in layers), max(base)
+
+
+def _in_hand(spans: Sequence[Span], length: float) -> list[float]:
+    """The mean number of tasks in hand, for each of the bins that the time is cut into."""
+    width = length / _BINS
+    sums = [0.0] * _BINS
+    for span in spans:
+        start, end = max(span.start, 0.0), _end(span, length)
+        for at in range(min(int(start / width), _BINS - 1), min(int(end / width), _BINS - 1) + 1):
+            sums[at] += max(0.0, min(end, (at + 1) * width) - max(start, at * width)) / width
+    return sums
+
+
+def _area(low: Sequence[float], high: Sequence[float], peak: float) -> str:
+    def points(values: Sequence[float]) -> list[str]:
+        step = _WIDTH / (_BINS - 1)
+        return [
+            f"{round(at * step)} {CURVE - value / peak * CURVE:.1f}"
+            for at, value in enumerate(values)
+        ]
+
+    return f"M{'L'.join([*points(high), *reversed(points(low))])}z"
+
+
+def _ticks(length: float) -> tuple[tuple[float, str], ...]:
+    """At most seven round times, none so near the right edge that its label would be cut."""
+    rough = length / 6
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
+    count = int(length * 0.96 / step)
+    return tuple((100 * at * step / length, f"{at * step:g} s") for at in range(count + 1))

@@ -1,0 +1,197 @@
+"""One case with its workers: from an empty database to a verdict.
+
+What is expected stands in the case; how it is judged, in `judge.py`. This module only does.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from conformance.harness import eventlog, judge, records
+from conformance.harness.processes import (
+    NotSupported,
+    WorkerProblem,
+    WorkerProcess,
+    environment,
+    run_word,
+)
+from pgflow_ref.compile import compile_flow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from conformance.harness.adapters import Adapter
+    from conformance.harness.cases import Case, Deviation
+    from conformance.harness.databases import Cluster, Database
+
+_LOOK_EVERY: Final = 0.02  # seconds between two looks at the database
+_LOG_TAIL: Final = 6_000  # characters of a worker's stderr that go into the report
+
+
+@dataclass
+class Trial:
+    """A case on its way.
+
+    Attributes:
+        case: what is tried.
+        adapters: who takes part; more than one for a mixed fleet.
+        folder: a directory for its files.
+        outcome: passed, failed or unsupported, once it is over.
+        problems: what was not as it should be.
+    """
+
+    case: Case
+    adapters: Sequence[Adapter]
+    folder: Path
+    outcome: records.Outcome = "passed"
+    problems: list[str] = field(default_factory=list)
+    workers: list[WorkerProcess] = field(default_factory=list)
+    seen: judge.Seen | None = None
+    seconds: float = 0.0
+
+    def run(self, cluster: Cluster) -> None:
+        """Try the case; never raises for what a worker does."""
+        began = time.monotonic()
+        try:
+            with ExitStack() as stack:
+                self._try(stack.enter_context(cluster.database()), stack)
+        except NotSupported as reason:
+            self.outcome = "unsupported"
+            self.problems = [str(reason)]
+        except WorkerProblem as problem:
+            self.problems.insert(0, str(problem))
+        if self.problems and self.outcome == "passed":
+            self.outcome = "failed"
+        self.seconds = time.monotonic() - began
+
+    def record(self, core: str, repeat: str, known: Deviation | None) -> records.Case:
+        """What the report says of it, given the deviation that is known, if there is one."""
+        seen = self.seen
+        outcome = self.outcome
+        if known is not None and outcome in ("passed", "failed"):
+            outcome = "deviation" if outcome == "failed" else "unexpected_pass"
+        return records.Case(
+            id=self.case.id,
+            group=self.case.group,
+            promise=self.case.promise,
+            reference=self.case.reference,
+            core=core,
+            workers=tuple(adapter.name for adapter in self.adapters),
+            outcome=outcome,
+            seconds=round(self.seconds, 3),
+            problems=tuple(self.problems),
+            tasks=seen.shares() if seen else {},
+            runs=len(self.case.runs),
+            calls=sum(len(worker.of("call")) for worker in self.workers),
+            log={worker.name: worker.stderr()[-_LOG_TAIL:] for worker in self.workers},
+            repeat=repeat,
+            deviation=records.Deviation(known.reason, known.reference, known.date)
+            if known
+            else None,
+            timeline=seen.timeline() if seen else (),
+        )
+
+    def hellos(self) -> list[records.Worker]:
+        """How the workers introduced themselves."""
+        return [
+            records.Worker(
+                worker.name,
+                str(line.get("language", worker.adapter.language)),
+                str(line.get("version", "")),
+                str(line.get("handler_input", "")),
+            )
+            for worker in self.workers
+            for line in worker.of("hello")[:1]
+        ]
+
+    def _try(self, database: Database, stack: ExitStack) -> None:
+        case = self.case
+        for statement in compile_flow(case.shape):
+            database.connection.execute(statement.encode())
+        eventlog.watch_queue(database.connection, case.shape.slug)
+        fixtures = {adapter.name: self._fixture(adapter) for adapter in self.adapters}
+        run_ids = self._start_runs(database, fixtures)
+        for adapter in self.adapters:
+            environ = environment(database.url, fixtures[adapter.name])
+            worker = WorkerProcess(adapter, environ, self.folder / f"{adapter.name}.log")
+            self.workers.append(worker)
+            stack.callback(worker.close)
+            worker.start()
+        for worker in self.workers:
+            worker.wait_ready()
+        try:
+            self._wait(database)
+            for worker in self.workers:
+                worker.stop(within=case.within)
+        finally:
+            # Also of a case that went wrong: what happened until then is worth seeing.
+            self.seen = judge.see(case, self.workers, run_ids, database.connection)
+        for worker in self.workers:
+            self.problems.extend(worker.problems)
+        self.problems.extend(judge.problems(self.seen))
+
+    def _fixture(self, adapter: Adapter) -> Path:
+        worker = {"name": adapter.name, **self.case.worker}
+        path = self.folder / f"{adapter.name}.json"
+        text = json.dumps({"flow": self.case.flow, "worker": worker}, ensure_ascii=False)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def _start_runs(self, database: Database, fixtures: dict[str, Path]) -> list[str]:
+        """Start the runs, shared out among the workers' own clients; their ids in order."""
+        count = len(self.adapters)
+        ids: list[str] = [""] * len(self.case.runs)
+        with ThreadPoolExecutor(count) as pool:
+            parts = [
+                pool.submit(self._start_part, adapter, index, database, fixtures[adapter.name])
+                for index, adapter in enumerate(self.adapters)
+            ]
+        for index, part in enumerate(parts):
+            ids[index::count] = part.result()
+        return ids
+
+    def _start_part(
+        self, adapter: Adapter, index: int, database: Database, fixture: Path
+    ) -> list[str]:
+        runs = self.case.runs[index :: len(self.adapters)]
+        lines = "".join(json.dumps(run.input, ensure_ascii=False) + "\n" for run in runs)
+        printed = run_word(adapter, "start", environment(database.url, fixture), lines)
+        try:
+            ids = [str(json.loads(line)["run_id"]) for line in printed.splitlines()]
+        except (ValueError, KeyError, TypeError):
+            raise WorkerProblem(f"{adapter.name}: `start` printed {printed[:200]!r}") from None
+        if len(ids) != len(runs):
+            raise WorkerProblem(f"{adapter.name}: `start` printed {len(ids)} ids for {len(runs)}")
+        return ids
+
+    def _wait(self, database: Database) -> None:
+        """Wait until it is time to stop: all runs are over, or enough handlers were called."""
+        case = self.case
+        if case.stop_after_calls is not None:
+            for worker in self.workers:
+                worker.wait_for_calls(case.stop_after_calls, case.within)
+            return
+        give_up_at = time.monotonic() + case.within
+        while open_runs := _open_runs(database):
+            for worker in self.workers:
+                code = worker.exit_code()
+                if code is not None:
+                    raise WorkerProblem(f"{worker.name}: it exited with {code} during work")
+            if time.monotonic() > give_up_at:
+                self.problems.append(f"{open_runs} runs were not over after {case.within:g} s")
+                return
+            time.sleep(_LOOK_EVERY)
+
+
+def _open_runs(database: Database) -> int:
+    row = database.connection.execute(
+        "SELECT count(*) FROM pgflow.runs WHERE status = 'started'"
+    ).fetchone()
+    assert row is not None
+    return int(str(row[0]))

@@ -1,0 +1,1 @@
+"""Cases of several workers on one queue."""

@@ -1,0 +1,36 @@
+"""All workers together on one flow and one queue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conformance.harness.trial import Trial
+from conformance.mixed.orders import runs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conformance.harness.cases import Case
+    from conformance.harness.databases import Cluster
+    from conformance.harness.session import Session
+
+CASES = "mixed"
+
+
+def test_together(
+    case: Case,
+    session: Session,
+    cluster: Cluster,
+    tmp_path: Path,
+    conclude: Callable[[Trial], None],
+) -> None:
+    """Every run completes with the right result, and every language did a real share of it."""
+    if len({adapter.language for adapter in session.adapters}) < 2:
+        pytest.skip("a mixed fleet takes workers of two languages; only one was asked for")
+    trial = Trial(replace(case, runs=runs_of(case.id)), session.adapters, tmp_path)
+    trial.run(cluster)
+    conclude(trial)

@@ -1,0 +1,32 @@
+"""One worker at a time: every case of `fixtures/cases/worker.yaml` for every worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conformance.harness.trial import Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conformance.harness.cases import Case
+    from conformance.harness.databases import Cluster
+    from conformance.harness.session import Session
+
+CASES = "worker"
+
+
+def test_alone(
+    case: Case,
+    worker_name: str,
+    session: Session,
+    cluster: Cluster,
+    tmp_path: Path,
+    conclude: Callable[[Trial], None],
+) -> None:
+    """The case's promise holds with this worker alone."""
+    adapter = next(one for one in session.adapters if one.name == worker_name)
+    trial = Trial(case, [adapter], tmp_path)
+    trial.run(cluster)
+    conclude(trial)

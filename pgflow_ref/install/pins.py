@@ -1,0 +1,149 @@
+"""What is pinned: the files of a core, their checksums, and what they leave in a database.
+
+The data is `pgflow_ref/data/pins.json` (files) and `fingerprints.json` (catalogs); `scripts/pin`
+writes both. A release in `fingerprints.json` says only what it adds or changes (`set`) and what it
+takes away (`gone`) from the release before it, as the migrations do.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Item = tuple[str, ...]
+    Items = Mapping[str, Item]
+
+DEFAULT_CORE: Final = "0.5.0"
+"""The core that is installed where none is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One release of pgflow's core.
+
+    Attributes:
+        version: such as `0.5.0`.
+        files: the migrations that make it, in order.
+        replaced: functions of ours that take the place of the core's own where
+            `pgmq.message_record` has more columns than pgmq 1.4.4 gave it.
+        least_pgmq: the oldest pgmq that it runs on, or None where none is too old.
+        items: its fingerprint, by object (`catalog.py` says what a fingerprint is).
+    """
+
+    version: str
+    files: tuple[str, ...]
+    replaced: tuple[str, ...]
+    least_pgmq: str | None
+    items: Items
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package that SQL is read from.
+
+    Attributes:
+        name: its name in its registry.
+        version: the one version that the checksums are of.
+        licence: that of the SQL, as the package states it.
+        folder: where the files are, below the package's root.
+        files: SHA-256 in hexadecimal by file name, in the order in which the files are to run.
+    """
+
+    name: str
+    version: str
+    licence: str
+    folder: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """All that is pinned.
+
+    Attributes:
+        core: the package of the core.
+        releases: the known releases of the core by version, oldest first.
+        pgmq: the package of pgmq.
+        pgmq_version: the release of pgmq in that package.
+        pgmq_items: the fingerprint of pgmq installed as plain SQL.
+        ours: the fingerprints of the functions that we replace, by object.
+    """
+
+    core: Package
+    releases: Mapping[str, Release]
+    pgmq: Package
+    pgmq_version: str
+    pgmq_items: Items
+    ours: Items
+
+
+@functools.cache
+def load() -> Pins:
+    """The pinned data, read once."""
+    pins, prints = _json("pins.json"), _json("fingerprints.json")
+    core = _package(pins["core"])
+    releases: dict[str, Release] = {}
+    items: dict[str, Item] = {}
+    for version, release in pins["releases"].items():
+        delta = prints["core"][version]
+        items = {key: value for key, value in items.items() if key not in delta["gone"]}
+        items |= _items(delta["set"])
+        releases[version] = Release(
+            version=version,
+            files=tuple(core.files)[: release["files"]],
+            replaced=tuple(release["replaced"]),
+            least_pgmq=release["least_pgmq"],
+            items=items,
+        )
+    return Pins(
+        core=core,
+        releases=releases,
+        pgmq=_package(pins["pgmq"]),
+        pgmq_version=pins["pgmq"]["release"],
+        pgmq_items=_items(prints["pgmq"]),
+        ours=_items(prints["ours"]),
+    )
+
+
+def known_cores() -> tuple[str, ...]:
+    """The versions of the core that can be installed and recognised, oldest first.
+
+    Example:
+        >>> known_cores()
+        ('0.5.0', '0.5.3', '0.6.1', '0.7.3', '0.8.1')
+    """
+    return tuple(load().releases)
+
+
+def our_sql(name: str) -> str:
+    """SQL of our own, `pgflow_ref/data/sql/<name>.sql`."""
+    return _data(f"sql/{name}.sql")
+
+
+def _package(data: dict[str, Any]) -> Package:
+    return Package(
+        name=data["package"],
+        version=data["version"],
+        licence=data["licence"],
+        folder=data["folder"],
+        files=dict(data["files"]),
+    )
+
+
+def _items(data: dict[str, list[str]]) -> dict[str, Item]:
+    return {key: tuple(value) for key, value in data.items()}
+
+
+def _json(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(_data(name))
+    return loaded
+
+
+def _data(name: str) -> str:
+    return (resources.files("pgflow_ref") / "data" / name).read_text(encoding="utf-8")
