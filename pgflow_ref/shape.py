@@ -26,6 +26,17 @@ MAX_STEP_SLUG: Final = 128
 RESERVED_SLUG: Final = "run"
 """The key under which a task's input holds the run's input, and so no step's name."""
 
+_TAKEN_IN_JAVASCRIPT: Final = frozenset(
+    {
+        "constructor",
+        "hasOwnProperty",
+        "isPrototypeOf",
+        "propertyIsEnumerable",
+        "toLocaleString",
+        "toString",
+        "valueOf",
+    }
+)
 _SLUG: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
 _MAX_INTEGER: Final = 2**31 - 1
 _LEAST: Final = {"max_attempts": 1, "base_delay": 1, "timeout": 3, "start_delay": 0}
@@ -112,6 +123,9 @@ followed by ASCII letters, digits and underscores
         )
     if slug == RESERVED_SLUG:
         raise InvalidFlow(f"the slug {RESERVED_SLUG!r} is reserved for the run's input", **where)
+    if step is not None and slug in _TAKEN_IN_JAVASCRIPT:
+        # The DSL looks steps up in a plain object, and takes what every object has for a step.
+        raise InvalidFlow("the TypeScript DSL cannot have a step of this name", **where)
     if not _SLUG.fullmatch(slug):
         raise InvalidFlow(
             "a slug is an ASCII letter followed by ASCII letters, digits and underscores", **where

@@ -12,7 +12,7 @@ import pytest
 
 from conformance.harness import records
 from conformance.harness.adapters import AdapterError
-def write_report(*a): pass
+from conformance.harness.report import write_report
 from conformance.harness.session import Session, open_session
 from conformance.harness.summary import print_summary
 from pgflow_ref.errors import PgflowError
@@ -79,7 +79,8 @@ class Conductor:
             return
         workers = tuple(self.hellos.get(one.name, one) for one in self.suite.workers)
         end = records.End(round(time.monotonic() - self.began, 3), int(exitstatus))
-        lines = [replace(self.suite, workers=workers), *self.cases, end]
+        suite = replace(self.suite, workers=workers)
+        lines: list[records.Record] = [suite, *self.cases, end]
         text = "".join(records.to_line(line) + "\n" for line in lines)
         self._stream().write_text(text, encoding="utf-8")
         write_report(self._stream(), self.folder / "report.html")

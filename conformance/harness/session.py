@@ -32,6 +32,10 @@ class Session:
     replaced: tuple[str, ...]
     stand_ins: tuple[str, ...]
 
+    def adapter(self, name: str) -> Adapter:
+        """The adapter with this name."""
+        return next(adapter for adapter in self.adapters if adapter.name == name)
+
     def dump(self) -> str:
         """As text, to hand it to the processes of a parallel run."""
         return json.dumps(asdict(self))
@@ -44,8 +48,8 @@ class Session:
             Adapter(one["name"], one["language"], tuple(one["command"]), tuple(one["prepare"]))
             for one in given.pop("adapters")
         )
-        lists = {name: tuple(given.pop(name)) for name in ("replaced", "stand_ins")}
-        return cls(adapters=adapters, **lists, **given)
+        replaced, stand_ins = tuple(given.pop("replaced")), tuple(given.pop("stand_ins"))
+        return cls(adapters=adapters, replaced=replaced, stand_ins=stand_ins, **given)
 
     def suite(self) -> records.Suite:
         """The first record of the report; what the workers say of themselves comes later."""

@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from conformance.harness import eventlog, judge, records
 from conformance.harness.processes import (
@@ -20,15 +20,16 @@ from conformance.harness.processes import (
     environment,
     run_word,
 )
-from pgflow_ref.compile import compile_flow
+from pgflow_ref.compile import compile_flow, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from conformance.harness.adapters import Adapter
     from conformance.harness.cases import Case, Deviation
     from conformance.harness.databases import Cluster, Database
+    from pgflow_ref.shape import FlowShape
 
 _LOOK_EVERY: Final = 0.02  # seconds between two looks at the database
 _LOG_TAIL: Final = 6_000  # characters of a worker's stderr that go into the report
@@ -57,10 +58,13 @@ class Trial:
 
     def run(self, cluster: Cluster) -> None:
         """Try the case; never raises for what a worker does."""
+        self.attempt(lambda: self._run(cluster))
+
+    def attempt(self, what: Callable[[], None]) -> None:
+        """Do something with the workers, and note how it went."""
         began = time.monotonic()
         try:
-            with ExitStack() as stack:
-                self._try(stack.enter_context(cluster.database()), stack)
+            what()
         except NotSupported as reason:
             self.outcome = "unsupported"
             self.problems = [str(reason)]
@@ -109,6 +113,25 @@ class Trial:
             for worker in self.workers
             for line in worker.of("hello")[:1]
         ]
+
+    def compiled(self, adapter: Adapter, shape: FlowShape) -> list[str]:
+        """What a worker's `compile` prints for a flow."""
+        flow: dict[str, Any] = to_json(shape)
+        flow["steps"] = [{**step, "handler": []} for step in flow["steps"]]
+        path = self.folder / f"{adapter.name}.json"
+        path.write_text(json.dumps({"flow": flow}), encoding="utf-8")
+        printed = run_word(adapter, "compile", environment(None, path))
+        try:
+            statements = json.loads(printed)
+        except ValueError:
+            statements = None
+        if not isinstance(statements, list):
+            raise WorkerProblem(f"{adapter.name}: `compile` printed {printed[:200]!r}")
+        return statements
+
+    def _run(self, cluster: Cluster) -> None:
+        with ExitStack() as stack:
+            self._try(stack.enter_context(cluster.database()), stack)
 
     def _try(self, database: Database, stack: ExitStack) -> None:
         case = self.case

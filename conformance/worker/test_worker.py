@@ -26,7 +26,6 @@ def test_alone(
     conclude: Callable[[Trial], None],
 ) -> None:
     """The case's promise holds with this worker alone."""
-    adapter = next(one for one in session.adapters if one.name == worker_name)
-    trial = Trial(case, [adapter], tmp_path)
+    trial = Trial(case, [session.adapter(worker_name)], tmp_path)
     trial.run(cluster)
     conclude(trial)
