@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance.harness import cases, records
+from conformance.harness import cases
 from conformance.harness.adapters import AdapterError, find
 from conformance.harness.cases import FIXTURES, CaseError, Deviation
 from conformance.harness.databases import Cluster
-from conformance.harness.plugin import CASE, HELLO, Conductor, session_of
+from conformance.harness.plugin import Carrier, Conductor, carry, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start conducting, in the process that people started."""
+    config.pluginmanager.register(Carrier(), "conformance-carrier")
     if hasattr(config, "workerinput"):
         return
     names = config.getoption("--worker") or ["python", "deno"]
@@ -94,11 +95,7 @@ def conclude(
         keys = [(adapter.name, trial.case.id) for adapter in trial.adapters]
         known = next((deviations[key] for key in keys if key in deviations), None)
         record = trial.record(session.core, repeat, known)
-        properties = request.node.user_properties
-        properties.append((CASE, records.to_line(record)))
-        properties.append(
-            (HELLO, [(w.name, w.language, w.version, w.handler_input) for w in trial.hellos()])
-        )
+        carry(request.node, record, trial.hellos())
         said = "\n".join(record.problems)
         if record.outcome == "deviation":
             pytest.xfail(f"known deviation: {known.reason if known else ''}")

@@ -52,7 +52,7 @@ def test_any_graph(
     trial = Trial(ANY_GRAPH, [session.adapter(worker_name)], tmp_path)
 
     @settings(
-        max_examples=25,
+        max_examples=15,
         derandomize=True,
         database=None,
         deadline=None,

@@ -14,17 +14,42 @@ from conformance.harness import records
 from conformance.harness.adapters import AdapterError
 from conformance.harness.report import write_report
 from conformance.harness.session import Session, open_session
-from conformance.harness.summary import print_summary
+from conformance.harness.summary import SYMBOLS, WORDS, print_summary
 from pgflow_ref.errors import PgflowError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from pgflow_ref.embedded import EmbeddedPostgres
 
-CASE: Final = "conformance-case"
-HELLO: Final = "conformance-hello"
 _INPUT: Final = "conformance-session"
+_SAID: Final = "conformance_said"
+_SAYING: Final = pytest.StashKey[dict[str, Any]]()
+
+
+class Carrier:
+    """Lives in every process of a run: carries what a case has to say to the conductor."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Put it on the test's report, which pytest-xdist brings to the process that conducts."""
+        report = yield
+        setattr(report, _SAID, item.stash.get(_SAYING, None))
+        return report
+
+
+def carry(item: pytest.Item, case: records.Case, hellos: Sequence[records.Worker]) -> None:
+    """Say what became of a case, and how the workers introduced themselves in it."""
+    workers = [(one.name, one.language, one.version, one.handler_input) for one in hellos]
+    item.stash[_SAYING] = {"case": records.to_line(case), "workers": workers}
+
+
+def _said(report: pytest.TestReport) -> dict[str, Any] | None:
+    """What the case has said, once it has been called."""
+    return getattr(report, _SAID, None) if report.when == "call" else None
 
 
 class Conductor:
@@ -43,6 +68,7 @@ class Conductor:
         self.suite: records.Suite | None = None
         self.cases: list[records.Case] = []
         self.hellos: dict[str, records.Worker] = {}
+        self.expected = 0
         self._server: EmbeddedPostgres | None = None
 
     def open(self) -> Session:
@@ -62,16 +88,34 @@ class Conductor:
         """Tell a process of a parallel run (pytest-xdist) about the session."""
         node.workerinput[_INPUT] = self.open().dump()
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Learn how many cases there are."""
+        self.expected = max(self.expected, len(session.items))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """The same in a parallel run, where every process collects them all."""
+        self.expected = max(self.expected, len(ids))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport, config: pytest.Config
+    ) -> tuple[str, str, str] | None:
+        """Take pytest's dots away where a line of ours says more."""
+        if _said(report) is None or config.get_verbosity() != 0:
+            return None
+        expected_failure = hasattr(report, "wasxfail") and report.outcome == "skipped"
+        return ("xfailed" if expected_failure else report.outcome), "", ""
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in what a case has to say, wherever it ran, as soon as it is over."""
-        if report.when == "call" or report.outcome == "failed":
-            said = dict(report.user_properties)
-            if CASE in said:
-                case = records.from_line(str(said[CASE]))
-                assert isinstance(case, records.Case)
-                self._add(case, said.get(HELLO))
-            elif report.outcome == "failed" and self.session is not None:
-                self._add(_broken(report, self.session), None)
+        said = _said(report)
+        if said is not None:
+            case = records.from_line(said["case"])
+            assert isinstance(case, records.Case)
+            self._add(case, [records.Worker(*one) for one in said["workers"]])
+        elif report.outcome == "failed" and self.session is not None:
+            self._add(_broken(report, self.session), [])
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Write the report."""
@@ -108,20 +152,28 @@ class Conductor:
     def _stream(self) -> Path:
         return self.folder / "results.jsonl"
 
-    def _add(self, case: records.Case, hello: object) -> None:
+    def _add(self, case: records.Case, workers: Sequence[records.Worker]) -> None:
         self.cases.append(case)
         with self._stream().open("a", encoding="utf-8") as stream:
             stream.write(records.to_line(case) + "\n")
-        if isinstance(hello, list):
-            for one in hello:
-                worker = records.Worker(*one)
-                self.hellos.setdefault(worker.name, worker)
+        for worker in workers:
+            self.hellos.setdefault(worker.name, worker)
+        if self.config.get_verbosity() == 0:
+            count = f"{len(self.cases):3}/{max(self.expected, len(self.cases))}"
+            mark, word = SYMBOLS[case.outcome], WORDS[case.outcome]
+            said = "" if case.outcome == "passed" else f"  {word}"
+            who = " + ".join(case.workers)
+            self._print(f"{count} {mark} {case.id:<30} {who:<16} {case.seconds:5.1f} s{said}")
 
     def _say(self, text: str) -> None:
+        self._print(f"conformance: {text} …")
+
+    def _print(self, line: str) -> None:
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.ensure_newline()
-            reporter.write_line(f"conformance: {text} …")
+            reporter.write_line(line)
+            reporter.flush()
 
 
 def session_of(config: pytest.Config) -> Session:
