@@ -8,12 +8,16 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
+from rich.align import Align
+from rich.console import Group
 from rich.json import JSON
 from rich.live import Live
+from rich.padding import Padding
+from rich.panel import Panel
 from rich.table import Table
 
 from pgflow_ref.client import PgFlow
-from pgflow_ref.compile import compile_flow, in_order, mermaid
+from pgflow_ref.compile import compile_flow, in_order
 from pgflow_ref.connection import connect
 from pgflow_ref.embedded import EmbeddedPostgres
 from pgflow_ref.flow import Context, Flow
@@ -24,9 +28,10 @@ from pgflow_ref.worker import Worker
 if TYPE_CHECKING:
     from typing import Any
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from pgflow_ref.operations import Run, StepState
+    from pgflow_ref.shape import FlowShape
 
 ORDER: Final = {"id": "2026-00042", "items": [{"sku": "TEA", "price": 9.4, "quantity": 2}]}
 
@@ -76,7 +81,7 @@ def run(url: str | None, console: Console) -> int:
             for statement in compile_flow(flow.shape):
                 console.print(statement, style="dim", highlight=False)
                 connection.execute(statement.encode())
-        console.print(mermaid(flow.shape), style="cyan", highlight=False)
+        console.print(_drawing(flow.shape), style="cyan")
         worker = Worker(flow, url, min_poll_interval=0.1, max_poll_interval=0.2)
         thread = threading.Thread(target=lambda: worker.run(signals=False), daemon=True)
         thread.start()
@@ -87,7 +92,7 @@ def run(url: str | None, console: Console) -> int:
     if last is None or last.status != "completed":
         console.print("the run did not complete", style="bold red")
         return 1
-    console.print("the run's output:")
+    console.print("\nthe run's output:")
     console.print(JSON(encode(last.output)))
     return 0
 
@@ -103,6 +108,23 @@ def _watch(pgflow: PgFlow, run_id: str, thread: threading.Thread, console: Conso
                 return now
             time.sleep(0.1)
     return None
+
+
+def _drawing(shape: FlowShape) -> Padding:
+    """The graph by levels, from left to right: a step stands right of all that it needs."""
+    level: dict[str, int] = {}
+    for step in in_order(shape):
+        level[step.slug] = 1 + max((level[need] for need in step.depends_on), default=-1)
+    grid = Table.grid(padding=(0, 1))
+    columns: list[RenderableType] = []
+    for number in range(max(level.values()) + 1):
+        boxes = [Panel.fit(slug) for slug, at in level.items() if at == number]
+        columns += [Align("→", vertical="middle")] if number else []
+        columns.append(Align(Group(*boxes), vertical="middle"))
+    for _ in columns:
+        grid.add_column(vertical="middle")
+    grid.add_row(*columns)
+    return Padding(grid, (1, 2))
 
 
 def _table(now: Run, seconds: float) -> Table:

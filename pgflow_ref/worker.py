@@ -86,6 +86,7 @@ class Worker:
         self._handlers: dict[TaskKey, asyncio.Task[None]] = {}
         self._threads = Threads(f"pgflow-{flow.slug}")
         self._stopping = threading.Event()
+        self._lock = threading.Lock()  # over `_loop` and `_stopping`
         self._capabilities: Capabilities | None = None
         self._fault: BaseException | None = None
 
@@ -109,11 +110,17 @@ class Worker:
 
     async def run_async(self, *, signals: bool = False) -> None:
         """As `run`, in an event loop of yours."""
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            self._loop = loop
+            if self._stopping.is_set():  # asked before it began
+                self._happened(protocol.StopRequested(time.monotonic()))
         try:
-            with self._signals(self._loop) if signals else contextlib.nullcontext():
+            with self._signals(loop) if signals else contextlib.nullcontext():
                 await self._work(await self._prepare())
         finally:
+            with self._lock:
+                self._loop = None
             self._threads.close()
             await _end(self._jobs | set(self._handlers.values()))
             await self._reader.close()
@@ -122,20 +129,18 @@ class Worker:
     def stop(self) -> None:
         """Ask the worker to stop: it reads no more, and ends when its tasks are over.
 
-        May be called from any thread, and from a signal handler. A second call makes it give back
-        what still runs at once.
+        May be called from any thread. A second call makes it give back what still runs at once.
         """
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._stop_now)
-
-    def _stop_now(self) -> None:
-        self._stopping.set()
-        self._happened(protocol.StopRequested(time.monotonic()))
+        with self._lock:
+            self._stopping.set()
+            if self._loop is not None:
+                event = protocol.StopRequested(time.monotonic())
+                self._loop.call_soon_threadsafe(self._happened, event)
 
     @contextlib.contextmanager
     def _signals(self, loop: asyncio.AbstractEventLoop) -> Any:  # a generator; see contextlib
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop_now)
+            loop.add_signal_handler(number, self.stop)
         try:
             yield
         finally:
@@ -339,9 +344,9 @@ class Worker:
 
     def _report(self, task: Task, outcome: Outcome) -> None:
         """Say from a thread what came of a handler."""
-        assert self._loop is not None
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._finished, task, outcome)
+        with self._lock:
+            if self._loop is not None:  # else nobody waits any more
+                self._loop.call_soon_threadsafe(self._finished, task, outcome)
 
     def _finished(self, task: Task, outcome: Outcome) -> None:
         self._happened(protocol.Finished(time.monotonic(), task.key, outcome))

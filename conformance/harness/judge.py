@@ -225,20 +225,20 @@ def _spans(events: Sequence[Event], names: Mapping[str, str]) -> Iterator[record
     if not events:
         return
     began = events[0].at
-    started: dict[TaskId, float] = {}
+    started: dict[TaskId, tuple[float, str]] = {}
     for event in events:
         if event.source != "task":
             continue
         row, task = event.row, invariants.task_of(event.row)
         at = round((event.at - began).total_seconds(), 4)
         if event.became("started"):
-            started[task] = at
+            started[task] = at, names.get(str(row["last_worker_id"]), "?")
         elif task in started and row["status"] != "started":
-            name = names.get(str(row["last_worker_id"]), "?")
+            since, name = started.pop(task)
             status: records.Status = "completed" if row["status"] == "completed" else "failed"
-            yield records.Span(name, task.step_slug, task.run_id[:8], started.pop(task), at, status)
-    for task, at in started.items():
-        yield records.Span("?", task.step_slug, task.run_id[:8], at, None, "started")
+            yield records.Span(name, task.step_slug, task.run_id[:8], since, at, status)
+    for task, (since, name) in started.items():
+        yield records.Span(name, task.step_slug, task.run_id[:8], since, None, "started")
 
 
 def _why(seen: Seen, run_id: str) -> str:

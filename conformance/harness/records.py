@@ -12,18 +12,9 @@ is worse than none.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
-from typing import (
-    TYPE_CHECKING,
-    Final,
-    Literal,
-    NoReturn,
-    TypeAlias,
-    TypeGuard,
-    TypeVar,
-    cast,
-    get_args,
-)
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, TypeAlias, TypeVar, cast, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +32,12 @@ BAD: Final[frozenset[Outcome]] = frozenset({"failed", "unexpected_pass", "error"
 
 _Word = TypeVar("_Word", bound=str)
 _MAX_NUMBER: Final = 1e12  # seconds or tasks; what is beyond is a mistake, not a measurement
+
+# Worker logs are other people's bytes: colour codes and bells must not reach a terminal, and a lone
+# surrogate or a NUL must not reach an HTML file.
+_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
+_UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
 class MalformedLine(ValueError):
@@ -158,6 +155,12 @@ class End:
 Record: TypeAlias = Suite | Case | End
 
 
+def printable(text: str) -> str:
+    """Take out of a text what a terminal would obey or a file could not hold."""
+    text = _ESCAPES.sub("", text.replace("\r\n", "\n"))
+    return _SURROGATES.sub("\ufffd", _UNPRINTABLE.sub("\ufffd", text))
+
+
 def to_line(record: Record) -> str:
     """Write a record as one line of JSON, without the line's end.
 
@@ -242,7 +245,9 @@ class _Fields:
 
     def count(self, key: str, default: int | None = None) -> int:
         value = self.data.get(key, default)
-        return value if _is_count(value) else self._wrong(key, "a count")
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_NUMBER:
+            return value
+        return self._wrong(key, "a count")
 
     def one_of(self, key: str, words: tuple[_Word, ...]) -> _Word:
         value = self.data.get(key)
@@ -282,10 +287,6 @@ class _Fields:
         )
 
 
-def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_NUMBER
-
-
 def _suite(fields: _Fields) -> Suite:
     return Suite(
         version=fields.text("version"),
@@ -297,16 +298,13 @@ def _suite(fields: _Fields) -> Suite:
         pgmq=fields.text("pgmq"),
         replaced=fields.texts("replaced"),
         stand_ins=fields.texts("stand_ins"),
-        workers=tuple(
-            Worker(
-                name=worker.text("name"),
-                language=worker.text("language"),
-                version=worker.text("version"),
-                handler_input=worker.text("handler_input", ""),
-            )
-            for worker in fields.objects("workers")
-        ),
+        workers=tuple(map(_worker, fields.objects("workers"))),
     )
+
+
+def _worker(fields: _Fields) -> Worker:
+    name, language = fields.text("name"), fields.text("language")
+    return Worker(name, language, fields.text("version"), fields.text("handler_input", ""))
 
 
 def _case(fields: _Fields) -> Case:
@@ -326,13 +324,13 @@ def _case(fields: _Fields) -> Case:
         calls=fields.count("calls", 0),
         log=fields.texts_by_name("log"),
         repeat=fields.text("repeat", ""),
-        deviation=None
-        if deviation is None
-        else Deviation(
-            deviation.text("reason"), deviation.text("reference"), deviation.text("date")
-        ),
-        timeline=tuple(_span(span) for span in fields.objects("timeline")),
+        deviation=None if deviation is None else _deviation(deviation),
+        timeline=tuple(map(_span, fields.objects("timeline"))),
     )
+
+
+def _deviation(fields: _Fields) -> Deviation:
+    return Deviation(fields.text("reason"), fields.text("reference"), fields.text("date"))
 
 
 def _span(fields: _Fields) -> Span:

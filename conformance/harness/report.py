@@ -14,6 +14,7 @@ import argparse
 import base64
 import hashlib
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,9 +28,10 @@ from conformance.harness.records import (
     OUTCOMES,
     Case,
     MalformedLine,
+    printable,
     read_records,
 )
-from conformance.harness.summary import SYMBOLS, WORDS, Run, fleet, printable
+from conformance.harness.summary import SYMBOLS, WORDS, Run, fleet, percent
 from conformance.harness.templates.drawing import BARS, CURVE, colors, draw
 
 if TYPE_CHECKING:
@@ -80,8 +82,7 @@ def render_page(run: Run) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     drawn = sum(1 for case in run.cases if case.timeline)
     limit = min(BARS, max(BARS // 10, _ALL_BARS // max(drawn, 1)))
-    workers = _worker_names(run)
-    mixed = [case for case in run.cases if case.mixed and any(case.tasks.values())]
+    alone = {case.workers for case in run.cases}
     return (
         _environment(run.suite.core if run.suite else "")
         .get_template("report.html.j2")
@@ -91,12 +92,17 @@ def render_page(run: Run) -> str:
             outcomes=OUTCOMES,
             words=WORDS,
             symbols=SYMBOLS,
-            workers=workers,
-            colors=colors(run.suite.workers if run.suite else (), workers),
+            workers=run.workers,
+            columns=[name for name in run.workers if (name,) in alone],
+            fleet={name for case in run.cases for name in case.workers},
+            colors=colors(run.suite.workers if run.suite else (), run.workers),
             groups=_groups(run),
-            mixed=mixed,
-            together=_together(mixed),
-            featured=_featured(mixed),
+            together=_together(run),
+            featured=max(
+                (case for case in run.mixed if case.timeline),
+                key=lambda case: len(case.timeline),
+                default=None,
+            ),
             curve=CURVE,
             timeline=lambda case: draw(case, limit),
             style=Markup(_source("style.css")),  # noqa: S704 (a file of ours)
@@ -126,7 +132,7 @@ def _environment(core: str) -> Environment:
     )
     filters: dict[str, Callable[..., object]] = {
         "number": lambda value: f"{value:,}",
-        "percent": lambda part: f"{part:.0%}",
+        "percent": percent,
         "seconds": seconds,
         "moment": moment,
         "fleet": fleet,
@@ -146,17 +152,17 @@ def is_link(text: str) -> bool:
 
 
 def seconds(value: float) -> str:
-    """Say a duration in the unit that fits it.
+    r"""Say a duration in the unit that fits it, with spaces at which no line breaks.
 
     Example:
         >>> [seconds(value) for value in (0.0123, 7.25, 184.3)]
-        ['12 ms', '7.3 s', '3 min 4 s']
+        ['12\xa0ms', '7.2\xa0s', '3\xa0min 4\xa0s']
     """
     if value < 1:
-        return f"{value * 1000:.0f} ms"
+        return f"{value * 1000:.0f}\xa0ms"
     if value < 60:  # noqa: PLR2004 (seconds in a minute)
-        return f"{value:.1f} s"
-    return f"{value // 60:.0f} min {value % 60:.0f} s"
+        return f"{value:.1f}\xa0s"
+    return f"{value // 60:.0f}\xa0min {value % 60:.0f}\xa0s"
 
 
 def moment(text: str) -> str:
@@ -183,17 +189,6 @@ def shares(tasks: Mapping[str, int]) -> tuple[Share, ...]:
     return tuple(Share(worker, number, number / total) for worker, number in tasks.items())
 
 
-def _worker_names(run: Run) -> tuple[str, ...]:
-    """The workers in the order in which they introduced themselves, then whoever else appears."""
-    known = [worker.name for worker in run.suite.workers] if run.suite else []
-    met = [
-        name
-        for case in run.cases
-        for name in (*case.workers, *case.tasks, *(span.worker for span in case.timeline))
-    ]
-    return tuple(dict.fromkeys((*known, *met)))
-
-
 def _groups(run: Run) -> dict[str, list[Row]]:
     """The rows by group, both in the order in which they came first."""
     found: dict[tuple[str, str], list[Case]] = {}
@@ -207,22 +202,12 @@ def _groups(run: Run) -> dict[str, list[Row]]:
     return groups
 
 
-def _together(mixed: Sequence[Case]) -> dict[str, int]:
+def _together(run: Run) -> dict[str, int]:
     """The tasks of all mixed cases by worker."""
-    sums: dict[str, int] = {}
-    for case in mixed:
-        for worker, number in case.tasks.items():
-            sums[worker] = sums.get(worker, 0) + number
-    return sums
-
-
-def _featured(mixed: Sequence[Case]) -> Case | None:
-    """The mixed case with the largest picture, to be shown at the top."""
-    return max((case for case in mixed if case.timeline), key=_size, default=None)
-
-
-def _size(case: Case) -> int:
-    return len(case.timeline)
+    sums: Counter[str] = Counter()
+    for case in run.mixed:
+        sums.update(run.work(case))
+    return {name: sums[name] for name in run.workers if name in sums}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,7 +19,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from conformance.harness.records import BAD, Case, Outcome, Record, Suite
+from conformance.harness.records import BAD, Case, Outcome, Record, Suite, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,26 +37,13 @@ WORDS: Final[dict[Outcome, str]] = {
     "unsupported": "unsupported",
     "error": "could not run",
 }
-SYMBOLS: Final[dict[Outcome, str]] = {
-    "passed": "✓",
-    "failed": "✗",
-    "deviation": "≈",
-    "unexpected_pass": "↑",
-    "unsupported": "○",
-    "error": "!",
-}
+SYMBOLS: Final[dict[Outcome, str]] = dict(zip(WORDS, "✓✗≈↑○!", strict=True))
 
 _BAR: Final = 24  # cells of a share bar
 _LOG_LINES: Final = 3
 _FILLS: Final = (("█", "blue"), ("▒", "yellow"), ("▓", "magenta"), ("░", "cyan"))
 # For terminals that cannot show more; every symbol stands next to a word that says the same.
 _ASCII: Final = str.maketrans("✓✗≈↑○·█▒▓░", "+x~^o.#=%:")
-
-# Worker logs are other people's bytes: colour codes and bells must not reach a terminal, and a lone
-# surrogate or a NUL must not reach an HTML file.
-_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
-_UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +57,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The records of one stream, put in their places."""
+    """The records of one stream, put in their places.
+
+    Attributes:
+        workers: those that introduced themselves, then whoever else did something.
+    """
 
     suite: Suite | None
     cases: tuple[Case, ...]
     end: End | None
+    workers: tuple[str, ...]
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Run:
@@ -89,7 +81,20 @@ class Run:
                 cases.append(record)
             else:
                 end = record
-        return cls(suite, tuple(cases), end)
+        workers = [worker.name for worker in suite.workers] if suite else []
+        for case in cases:
+            workers += [*case.workers, *case.tasks, *(span.worker for span in case.timeline)]
+        return cls(suite, tuple(cases), end, tuple(dict.fromkeys(workers)))
+
+    def work(self, case: Case) -> dict[str, int]:
+        """The tasks of a case by worker: always in the same order, and idle workers too."""
+        there = {*case.workers, *case.tasks}
+        return {name: case.tasks.get(name, 0) for name in self.workers if name in there}
+
+    @property
+    def mixed(self) -> tuple[Case, ...]:
+        """The cases in which several workers shared some work."""
+        return tuple(case for case in self.cases if case.mixed and any(case.tasks.values()))
 
     @property
     def counts(self) -> Counter[Outcome]:
@@ -118,12 +123,12 @@ class Run:
 
 
 def _failure_sentence(counts: Counter[Outcome]) -> str:
-    parts = (
-        (counts["failed"], "result breaks a promise", "results break a promise"),
-        (counts["error"], "could not run", "could not run"),
-        (counts["unexpected_pass"], "known deviation passed", "known deviations passed"),
+    failed, known, error = counts["failed"], counts["unexpected_pass"], counts["error"]
+    said = (
+        [f"{failed:,} result{' breaks' if failed == 1 else 's break'} a promise"] if failed else []
     )
-    said = [f"{n:,} {one if n == 1 else many}" for n, one, many in parts if n]
+    said += [f"{error:,} could not run"] if error else []
+    said += [f"{known:,} known deviation{'s' * (known != 1)} passed"] if known else []
     return f"{', '.join(said)}; {counts['passed']:,} of {counts.total():,} passed."
 
 
@@ -137,26 +142,14 @@ def _success_sentence(counts: Counter[Outcome]) -> str:
     return f"{kept}; {' and '.join(rest)}."
 
 
-def printable(text: str) -> str:
-    """Take out of a text what a terminal would obey or a file could not hold."""
-    text = _ESCAPES.sub("", text.replace("\r\n", "\n"))
-    return _SURROGATES.sub("\ufffd", _UNPRINTABLE.sub("\ufffd", text))
-
-
 def render(records: Iterable[Record], reports: Sequence[object] = ()) -> Group:
-    """Make the summary.
-
-    Args:
-        records: the stream.
-        reports: paths of the files with more, named in the last line.
-    """
+    """Make the summary; `reports` are the paths of files with more, which the end names."""
     run = Run.of(records)
-    glyphs = _glyphs(run)
     parts: list[RenderableType] = [Text()]
     for title, body in (
         ("What ran", _environment(run.suite)),
         ("Results", _table(run)),
-        ("Who did how much of the work", _shares(run, glyphs)),
+        ("Who did how much of the work", _shares(run)),
         ("Known deviations", _deviations(run)),
     ):
         if body is not None:
@@ -199,13 +192,17 @@ def _text(text: str, style: str = "") -> Text:
     return Text(printable(text), style=style)
 
 
-def _environment(suite: Suite | None) -> Table:
+def _grid(*widths: int | None) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
+    for width in widths:
+        grid.add_column(overflow="fold", max_width=width)
+    return grid
+
+
+def _environment(suite: Suite | None) -> RenderableType:
     if suite is None:
-        grid.add_row("", "the stream does not say: it has no suite record")
-        return grid
+        return Text("The stream does not say: it has no suite record.")
+    grid = _grid(None, None)
     workers = [f"{w.name} {w.version} ({w.language})" for w in suite.workers]
     for label, values in (
         ("suite", [f"pgflow-ref {suite.version}, {suite.started_at}"]),
@@ -216,7 +213,7 @@ def _environment(suite: Suite | None) -> Table:
         ("stand-ins", suite.stand_ins),
     ):
         if values:
-            grid.add_row(label, _text("\n".join(values)))
+            grid.add_row(Text(label, style="dim"), _text("\n".join(values)))
     return grid
 
 
@@ -232,16 +229,14 @@ def _table(run: Run) -> Table:
     table.add_column("workers", overflow="fold")
     for title, _, _ in columns:
         table.add_column(title, justify="right", no_wrap=True)
-    cells: dict[tuple[str, str], Counter[Outcome]] = {}
-    groups = {case.group: None for case in run.cases}
+    cells: dict[str, dict[str, Counter[Outcome]]] = {}
     for case in run.cases:
-        cells.setdefault((case.group, fleet(case.workers)), Counter())[case.outcome] += 1
-    for group in groups:
-        shown = group
-        for (_, workers), counts in ((k, v) for k, v in cells.items() if k[0] == group):
+        row = cells.setdefault(case.group, {}).setdefault(fleet(case.workers), Counter())
+        row[case.outcome] += 1
+    for group, rows in cells.items():
+        for at, (workers, counts) in enumerate(rows.items()):
             numbers = [_number(sum(counts[o] for o in which), style) for _, style, which in columns]
-            table.add_row(_text(shown), _text(workers), *numbers)
-            shown = ""
+            table.add_row(_text("" if at else group), _text(workers), *numbers)
     totals = [_number(sum(run.counts[o] for o in which), style) for _, style, which in columns]
     table.add_row(Text("all", style="bold"), Text(f"{len(run.cases):,} results"), *totals)
     return table
@@ -253,35 +248,37 @@ def _number(number: int, style: str) -> Text:
 
 def fleet(workers: Sequence[str]) -> str:
     """Name the workers of a case in one phrase."""
-    return " + ".join(workers) or "(database alone)"
+    return " + ".join(workers) or "no worker"
 
 
-def _glyphs(run: Run) -> dict[str, tuple[str, str]]:
-    """A fill and a colour for each worker, the same in every bar."""
-    known = [worker.name for worker in run.suite.workers] if run.suite else []
-    met = [name for case in run.cases for name in (*case.workers, *case.tasks)]
-    names = dict.fromkeys((*known, *met))
-    return {name: _FILLS[at % len(_FILLS)] for at, name in enumerate(names)}
+def percent(part: float) -> str:
+    """Say a share without rounding anybody's work away.
+
+    Example:
+        >>> [percent(part) for part in (0, 0.0001, 0.544, 0.9999, 1)]
+        ['0%', '<1%', '54%', '>99%', '100%']
+    """
+    if 0 < part < 0.005:  # noqa: PLR2004 (what rounds to nothing)
+        return "<1%"
+    return ">99%" if 0.995 <= part < 1 else f"{part:.0%}"  # noqa: PLR2004 (what rounds to all)
 
 
-def _shares(run: Run, glyphs: Mapping[str, tuple[str, str]]) -> Group | None:
-    mixed = [case for case in run.cases if case.mixed and any(case.tasks.values())]
-    if not mixed:
+def _shares(run: Run) -> Group | None:
+    if not run.mixed:
         return None
+    fills = {name: _FILLS[at % len(_FILLS)] for at, name in enumerate(run.workers)}
     legend = Text()
-    for name in dict.fromkeys(name for case in mixed for name in case.workers):
-        fill, style = glyphs[name]
+    for name in dict.fromkeys(name for case in run.mixed for name in run.work(case)):
+        fill, style = fills[name]
         legend.append(f"{fill * 2} ", style=style).append(f"{printable(name)}   ")
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(overflow="fold", max_width=24)
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for case in mixed:
-        bar = Text()
-        for name, cells in split(case.tasks, _BAR).items():
-            bar.append(glyphs[name][0] * cells, style=glyphs[name][1])
-        total = sum(case.tasks.values())
-        said = " | ".join(f"{n:,} ({n / total:.0%})" for n in case.tasks.values())
+    grid = _grid(24, None, None)
+    for case in run.mixed:
+        work = run.work(case)
+        bar = Text(no_wrap=True)
+        for name, cells in split(work, _BAR).items():
+            bar.append(fills[name][0] * cells, style=fills[name][1])
+        total = sum(work.values())
+        said = " | ".join(f"{n:,} ({percent(n / total)})" for n in work.values())
         grid.add_row(_text(case.id), bar, Text(said))
     return Group(legend, grid)
 
@@ -291,7 +288,7 @@ def split(tasks: Mapping[str, int], cells: int) -> dict[str, int]:
 
     Example:
         >>> split({"python": 60, "deno": 39, "late": 1, "dead": 0}, 10)
-        {'python': 6, 'deno': 3, 'late': 1, 'dead': 0}
+        {'python': 5, 'deno': 4, 'late': 1, 'dead': 0}
     """
     total = sum(tasks.values())
     if not total:
@@ -307,11 +304,7 @@ def _deviations(run: Run) -> Table | None:
     known = [case for case in run.cases if case.outcome == "deviation"]
     if not known:
         return None
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold", max_width=30)
-    grid.add_column(overflow="fold", max_width=16)
-    grid.add_column(overflow="fold")
+    grid = _grid(1, 30, 16, None)
     for case in known:
         reason = case.deviation.reason if case.deviation else "no reason is recorded"
         cells = (SYMBOLS["deviation"], case.id, fleet(case.workers), reason)

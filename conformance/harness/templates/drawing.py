@@ -22,6 +22,7 @@ _BINS: Final = 120  # points of the curve above a timeline
 CURVE: Final = 64  # its height in pixels
 _SHADES: Final = 4  # of one colour, by step
 _LANE: Final = 96  # pixels that a lane should not exceed
+_ROWS: Final = 100  # of a lane, after which tasks are drawn over each other
 _LEAST: Final = 8  # units that the shortest task is drawn with
 
 # A colour is a hue here, and its lightness is the style sheet's business, by light and dark.
@@ -196,7 +197,7 @@ def _rows(spans: Sequence[Span], length: float) -> list[int]:
             heapq.heappush(free, heapq.heappop(busy)[1])
         row = heapq.heappop(free) if free else len(busy)
         heapq.heappush(busy, (_end(span, length), row))
-        rows.append(row)
+        rows.append(row % _ROWS)
     return rows
 
 
@@ -219,7 +220,9 @@ def _in_hand(spans: Sequence[Span], length: float) -> list[float]:
     width = length / _BINS
     sums = [0.0] * _BINS
     for span in spans:
-        start, end = max(span.start, 0.0), _end(span, length)
+        if span.end is None:
+            continue  # whose worker is gone, so it is in nobody's hands for most of that time
+        start, end = max(span.start, 0.0), span.end
         for at in range(min(int(start / width), _BINS - 1), min(int(end / width), _BINS - 1) + 1):
             sums[at] += max(0.0, min(end, (at + 1) * width) - max(start, at * width)) / width
     return sums
@@ -237,9 +240,9 @@ def _area(low: Sequence[float], high: Sequence[float], peak: float) -> str:
 
 
 def _ticks(length: float) -> tuple[tuple[float, str], ...]:
-    """At most seven round times, none so near the right edge that its label would be cut."""
-    rough = length / 6
+    """At most nine round times, none so near the right edge that its label would be cut."""
+    rough = length / 8
     power = 10 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
-    count = int(length * 0.96 / step)
+    count = int(length * 0.93 / step)
     return tuple((100 * at * step / length, f"{at * step:g} s") for at in range(count + 1))

@@ -146,6 +146,7 @@
       reveal();
     });
   }
-  addEventListener("hashchange", arrive);
+  // A plain "#ran" is a place on the page and says nothing of filters.
+  addEventListener("hashchange", () => { if (!location.hash || location.hash.includes("=")) arrive(); });
   arrive();
 })();
