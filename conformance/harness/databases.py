@@ -74,3 +74,18 @@ class Cluster:
                 yield Database(self.url_of(name), connection)
         finally:
             self.drop(name)
+
+
+def hide_messages(database: Database, queue: str) -> None:
+    """Hide all messages of a queue until `show_messages`."""
+    _set_visible_at(database, queue, "infinity")
+
+
+def show_messages(database: Database, queue: str) -> None:
+    """Let workers see all messages of a queue at once."""
+    _set_visible_at(database, queue, "now")
+
+
+def _set_visible_at(database: Database, queue: str, when: str) -> None:
+    table = sql.Identifier("pgmq", f"q_{queue.lower()}")
+    database.connection.execute(sql.SQL("UPDATE {} SET vt = %s::timestamptz").format(table), [when])

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from conformance.harness import eventlog, judge, records
+from conformance.harness import databases, eventlog, judge, records
 from conformance.harness.processes import (
     NotSupported,
     WorkerProblem,
@@ -140,6 +140,8 @@ class Trial:
         eventlog.watch_queue(database.connection, case.shape.slug)
         fixtures = {adapter.name: self._fixture(adapter) for adapter in self.adapters}
         run_ids = self._start_runs(database, fixtures)
+        if len(self.adapters) > 1:
+            databases.hide_messages(database, case.shape.slug)
         for adapter in self.adapters:
             environ = environment(database.url, fixtures[adapter.name])
             worker = WorkerProcess(adapter, environ, self.folder / f"{adapter.name}.log")
@@ -148,6 +150,9 @@ class Trial:
             worker.start()
         for worker in self.workers:
             worker.wait_ready()
+        if len(self.adapters) > 1:
+            # A fair start: else who starts faster has done most before the others are there.
+            databases.show_messages(database, case.shape.slug)
         try:
             self._wait(database)
             for worker in self.workers:
