@@ -73,7 +73,12 @@ def prepare(adapter: Adapter) -> None:
         return
     try:
         done = subprocess.run(
-            adapter.prepare, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+            adapter.prepare,
+            env={**os.environ, "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except OSError as error:
         raise AdapterError(f"worker {adapter.name}: cannot prepare it: {error}") from None
