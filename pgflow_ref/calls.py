@@ -14,8 +14,8 @@ from uuid import UUID
 from pgflow_ref import operations as ops
 from pgflow_ref.errors import InvalidFlow, RunFailed, RunNotFound, RunTimeout
 from pgflow_ref.flow import Flow
-from pgflow_ref.json_contract import encode
-from pgflow_ref.shape import check_slug
+from pgflow_ref.json_contract import encode, printable
+from pgflow_ref.shape import MAX_STEP_SLUG, check_slug
 
 if TYPE_CHECKING:
     from pgflow_ref.operations import Operation, Run
@@ -48,7 +48,7 @@ def start_flow_sync(
     flow: Flow | str, run_input: object, *, timeout: float, poll_interval: float
 ) -> Call[Run]:
     """Start one run and wait for its end; see `PgFlow.start_flow_sync`."""
-    if timeout < 0 or poll_interval <= 0:
+    if not (timeout >= 0 and poll_interval > 0):  # so put, NaN is neither
         raise ValueError(
             f"timeout is at least 0 and poll_interval above 0, not {timeout} and {poll_interval}"
         )
@@ -88,8 +88,8 @@ def _slug(flow: Flow | str) -> str:
     if not isinstance(flow, str):
         raise InvalidFlow("a flow is given as a Flow or its slug", flow=flow)
     # What another language declared may have a slug that Python would not: the database knows.
-    # But NUL cannot even be asked for.
-    if "\x00" in flow:
+    # But what is no text to PostgreSQL, or too long for any core, cannot even be asked for.
+    if printable(flow) != flow or len(flow) > MAX_STEP_SLUG:
         check_slug(flow, flow=flow)
     return flow
 

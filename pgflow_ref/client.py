@@ -6,7 +6,7 @@ Nothing is decided here. What a call does stands in `calls.py`, the SQL in `oper
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
@@ -16,6 +16,7 @@ from pgflow_ref.connection import connect, execute
 from pgflow_ref.operations import Operation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from types import TracebackType
     from uuid import UUID
@@ -161,6 +162,21 @@ class PgFlow:
             return execute(self._connection, operation)
 
     def _guard(self, connection: psycopg.Connection[Any]) -> AbstractContextManager[object]:
-        """Keep a failing call from spoiling a transaction that is open: by a savepoint."""
-        open_already = connection.info.transaction_status is psycopg.pq.TransactionStatus.INTRANS
-        return connection.transaction() if open_already else nullcontext()
+        """Keep a failing call from spoiling the transaction that it runs in."""
+        status = connection.info.transaction_status
+        if status is psycopg.pq.TransactionStatus.INTRANS:
+            return connection.transaction()  # a savepoint
+        if status is psycopg.pq.TransactionStatus.IDLE and not connection.autocommit:
+            return _undoing(connection)
+        return nullcontext()
+
+
+@contextmanager
+def _undoing(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Roll back the transaction that a failing call has opened itself."""
+    try:
+        yield
+    except BaseException:
+        with suppress(psycopg.Error):  # a connection that is lost has nothing to roll back
+            connection.rollback()
+        raise

@@ -8,9 +8,8 @@ import logging
 import signal
 import sys
 import threading
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 from rich.console import Console
@@ -18,39 +17,9 @@ from rich.console import Console
 from pgflow_ref import __version__
 from pgflow_ref.compile import check, compile_flow, mermaid, to_json
 from pgflow_ref.config import WorkerConfig
-from pgflow_ref.errors import PgflowError
 from pgflow_ref.flow import Flow
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-F = TypeVar("F", bound="Callable[..., Any]")
-
-_CANNOT: Final = 2
 _DEFAULTS: Final = WorkerConfig()
-
-
-class CannotError(click.ClickException):
-    """One line on stderr, and exit code 2."""
-
-    exit_code = _CANNOT
-
-    def show(self, file: Any = None) -> None:
-        """Print the line."""
-        click.echo(f"pgflow-ref: {self.format_message()}", file=file or sys.stderr)
-
-
-def _one_line(command: F) -> F:
-    """Turn errors of this library into one line."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except PgflowError as error:
-            raise CannotError(" ".join(str(error).split())) from None
-
-    return wrapped  # type: ignore[return-value]
 
 
 def _flow(_ctx: click.Context, _param: click.Parameter, value: str) -> Flow:
@@ -66,14 +35,16 @@ def _flow(_ctx: click.Context, _param: click.Parameter, value: str) -> Flow:
         sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-    except (PgflowError, ImportError) as error:
-        raise CannotError(f"cannot import {module_name}: {error}") from None
+    except Exception as error:  # noqa: BLE001  # a module of the user's may raise anything
+        raise click.ClickException(
+            f"cannot import {module_name}: {type(error).__name__}: {error}"
+        ) from None
     flow = getattr(module, name, None)
     if isinstance(flow, Flow):
         return flow
     flows = sorted(key for key, one in vars(module).items() if isinstance(one, Flow))
     known = f"its flows are: {', '.join(flows)}" if flows else "it has no flows"
-    raise CannotError(f"module {module_name} has no flow {name!r}; {known}")
+    raise click.ClickException(f"module {module_name} has no flow {name!r}; {known}")
 
 
 _flow_argument: Final = click.argument("flow", metavar="MODULE:FLOW", callback=_flow)
@@ -131,7 +102,6 @@ def cli() -> None:
 )
 @click.option("--worker-name", default=None, help="A name in pgflow.workers; else the flow's slug.")
 @click.option("--no-prepare", is_flag=True, help="Prepare no statements (PgBouncer).")
-@_one_line
 def worker(flow: Flow, url: str, no_prepare: bool, **options: Any) -> None:
     """Work on the tasks of a flow until SIGTERM or Ctrl-C.
 
@@ -147,7 +117,6 @@ def worker(flow: Flow, url: str, no_prepare: bool, **options: Any) -> None:
 @_flow_argument
 @click.option("--json", "form", flag_value="json", help="The shape as JSON.")
 @click.option("--mermaid", "form", flag_value="mermaid", help="The graph as a Mermaid drawing.")
-@_one_line
 def compile_(flow: Flow, form: str | None) -> None:
     """Print the SQL that creates a flow, for psql or a migration.
 
@@ -172,7 +141,6 @@ def compile_(flow: Flow, form: str | None) -> None:
     help="A directory of migrations, or the .tgz of @pgflow/core, in place of fetching it.",
 )
 @click.option("--print", "printed", is_flag=True, help="Print the SQL and touch no database.")
-@_one_line
 def install(url: str | None, core: str, source: Path | None, printed: bool) -> None:
     """Put pgmq and pgflow's core into the database at URL.
 
@@ -201,7 +169,6 @@ def install(url: str | None, core: str, source: Path | None, printed: bool) -> N
 @cli.command()
 @click.option("--core", default="0.5.0", help="The version of pgflow's core; 'none' for none.")
 @click.option("--durable", is_flag=True, help="PostgreSQL's own settings for durability.")
-@_one_line
 def up(core: str, durable: bool) -> None:
     """Run a database of one's own until Ctrl-C, and print its URL.
 
@@ -224,7 +191,6 @@ def up(core: str, durable: bool) -> None:
 
 @cli.command()
 @click.option("--url", default=None, help="A database with a core; else one for the demo alone.")
-@_one_line
 def demo(url: str | None) -> None:
     """Run a small flow before your eyes."""
     from pgflow_ref import demo as show  # noqa: PLC0415  # loads psycopg and asyncio

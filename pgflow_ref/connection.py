@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Classes of SQLSTATE: connection, rollback, resources, not in the right state, operator, system.
+_PASSING: Final = frozenset({"08", "40", "53", "55", "57", "58"})
 _CONNECT_TIMEOUT: Final = "10"  # seconds, where the URL does not say otherwise
 
 
@@ -30,7 +32,7 @@ def parameters(url: str) -> dict[str, str]:
     """
     try:
         given = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
+    except (psycopg.ProgrammingError, UnicodeError):
         raise DatabaseUnavailable(
             "this is no connection URL; it looks like postgresql://user:password@host:5432/database"
         ) from None
@@ -124,7 +126,8 @@ def execute(connection: psycopg.Connection[object], operation: Operation[T]) -> 
         PgflowError: what the operation says that a refusal means.
     """
     try:
-        with connection.cursor(row_factory=tuple_row) as cursor:
+        # Not connection.cursor(): a connection of the user's may make cursors of another kind.
+        with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
             cursor.execute(operation.sql, operation.params)
             rows = cursor.fetchall() if cursor.description else []
     except psycopg.Error as error:
@@ -135,7 +138,7 @@ def execute(connection: psycopg.Connection[object], operation: Operation[T]) -> 
 async def execute_async(connection: psycopg.AsyncConnection[object], operation: Operation[T]) -> T:
     """Run one operation; as `execute`."""
     try:
-        async with connection.cursor(row_factory=tuple_row) as cursor:
+        async with psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor:
             await cursor.execute(operation.sql, operation.params)
             rows = await cursor.fetchall() if cursor.description else []
     except psycopg.Error as error:
@@ -147,7 +150,7 @@ async def execute_together(
     connection: psycopg.AsyncConnection[object], operations: Sequence[Operation[T]]
 ) -> list[T]:
     """Run several operations in one transaction and one round trip (libpq's pipeline mode)."""
-    cursors = [connection.cursor(row_factory=tuple_row) for _ in operations]
+    cursors = [psycopg.AsyncCursor(connection, row_factory=tuple_row) for _ in operations]
     async with connection.pipeline(), connection.transaction():
         for cursor, operation in zip(cursors, operations, strict=True):
             await cursor.execute(operation.sql, operation.params)
@@ -169,6 +172,9 @@ def meaning(error: psycopg.Error, operation: Operation[T]) -> Exception:
             f"cannot {operation.name}: the database says {said!r}; "
             "`pgflow-ref install URL` puts a pgflow core there"
         )
+    if isinstance(error, psycopg.OperationalError) and _is_lost(error):
+        said = " ".join(str(error).split())
+        return DatabaseUnavailable(f"cannot {operation.name}: the connection is lost: {said}")
     return error
 
 
@@ -178,5 +184,13 @@ def is_passing(error: Exception) -> bool:
         return True
     if not isinstance(error, psycopg.Error):
         return False
-    state = error.sqlstate
-    return state is None or state[:2] in {"08", "40", "53", "55", "57", "58"}
+    if error.sqlstate is None:
+        return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+    # 25006: a standby, where the primary was a moment ago.
+    return error.sqlstate[:2] in _PASSING or error.sqlstate == "25006"
+
+
+def _is_lost(error: psycopg.OperationalError) -> bool:
+    # 57P: an administrator, a crash or a restart has ended the server's side.
+    state = error.sqlstate or "08"
+    return state.startswith(("08", "57P"))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -16,9 +16,10 @@ from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 
+from pgflow_ref.capabilities import probe
 from pgflow_ref.client import PgFlow
 from pgflow_ref.compile import compile_flow, in_order
-from pgflow_ref.connection import connect
+from pgflow_ref.connection import connect, execute
 from pgflow_ref.embedded import EmbeddedPostgres
 from pgflow_ref.flow import Context, Flow
 from pgflow_ref.install import install
@@ -26,6 +27,7 @@ from pgflow_ref.json_contract import encode
 from pgflow_ref.worker import Worker
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from typing import Any
 
     from rich.console import Console, RenderableType
@@ -78,18 +80,18 @@ def run(url: str | None, console: Console) -> int:
             url = server.url()
             install(url, say=console.print)
         with connect(url) as connection:
+            execute(connection, probe())  # says so, where there is no core
             for statement in compile_flow(flow.shape):
                 console.print(statement, style="dim", highlight=False)
                 connection.execute(statement.encode())
         console.print(_drawing(flow.shape), style="cyan")
         worker = Worker(flow, url, min_poll_interval=0.1, max_poll_interval=0.2)
-        thread = threading.Thread(target=lambda: worker.run(signals=False), daemon=True)
-        thread.start()
-        stack.callback(thread.join, 10)
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        working = pool.submit(worker.run, signals=False)
         stack.callback(worker.stop)
         pgflow = stack.enter_context(PgFlow(url))
-        last = _watch(pgflow, str(pgflow.start_flow(flow, ORDER)), thread, console)
-    if last is None or last.status != "completed":
+        last = _watch(pgflow, str(pgflow.start_flow(flow, ORDER)), working, console)
+    if last.status != "completed":
         console.print("the run did not complete", style="bold red")
         return 1
     console.print("\nthe run's output:")
@@ -97,17 +99,18 @@ def run(url: str | None, console: Console) -> int:
     return 0
 
 
-def _watch(pgflow: PgFlow, run_id: str, thread: threading.Thread, console: Console) -> Run | None:
-    """Redraw the steps until the run is over; None where the worker is gone before."""
+def _watch(pgflow: PgFlow, run_id: str, working: Future[None], console: Console) -> Run:
+    """Redraw the steps until the run is over; what ends the worker before that is raised here."""
     began = time.monotonic()
     with Live(console=console, refresh_per_second=10) as live:
-        while thread.is_alive():
+        while True:
             now = pgflow.get_run_with_states(run_id)
             live.update(_table(now, time.monotonic() - began))
             if now.is_over:
                 return now
+            if working.done():
+                working.result()
             time.sleep(0.1)
-    return None
 
 
 def _drawing(shape: FlowShape) -> Padding:

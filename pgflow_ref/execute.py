@@ -97,7 +97,7 @@ def failed(error: BaseException) -> Failed:
     """
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001  # an exception whose __str__ raises is still a failure
+    except BaseException:  # noqa: BLE001  # an exception whose __str__ raises is still a failure
         text = "(its text cannot be read)"
     if not isinstance(error, TaskFailed):
         name = type(error).__qualname__
@@ -112,7 +112,7 @@ def timed_out(seconds: float) -> Failed:
         >>> timed_out(30)
         Failed(message='Task timed out after 30s')
     """
-    return Failed(f"Task timed out after {seconds:g}s")
+    return Failed(f"Task timed out after {seconds:.15g}s")
 
 
 def unknown_step(step: str, flow: str) -> Failed:

@@ -11,9 +11,9 @@ The rules, in the order in which `_decide` applies them after every event:
 1.  A task that has run for its timeout fails, and what its handler still returns is dropped. When
     the time to stop is over, the same happens to all that still run.
 2.  Results that are ready together are recorded together, one batch at a time. A batch that the
-    database refuses is taken apart, so that one bad result does not hold up the others; a result
-    that it refuses alone becomes a failure that says so. While the database is away the batch
-    waits, longer each time.
+    database refuses is taken apart, so that one bad result does not hold up the others; an output
+    that it refuses alone becomes a failure that says so, and a failure that it refuses is told to
+    people. While the database is away the batch waits, longer each time.
 3.  A task holds a slot from its claim until its result is recorded. A worker reads when it has a
     free slot, and never more messages than free slots. What a read finds is claimed at once;
     messages that the claim leaves out are somebody else's, or over, and are left alone. An empty
@@ -122,7 +122,7 @@ class State:
     running: Mapping[TaskKey, Running] = field(default_factory=dict)
     outbox: tuple[Result, ...] = ()
     recording: tuple[Result, ...] = ()
-    singly: bool = False  # a batch was refused: record one result at a time
+    apart: int = 0  # how many of the outbox's first results are recorded alone: refused together
     record_at: float = 0.0
     record_retry: float = 0.0
     heartbeat_at: float = 0.0
@@ -181,10 +181,8 @@ def _take_in(  # noqa: C901, PLR0911  # one case for each event
             return replace(state, phase=phase, poll_at=state.now, heartbeat_at=state.now)
         case MessagesRead():
             return _take_in_messages(state, event, commands)
-        case TasksClaimed(tasks=tasks):
-            commands.extend(Run(task) for task in tasks)
-            started = {task.key: _running(state, task) for task in tasks}
-            return replace(state, reading=False, running={**state.running, **started})
+        case TasksClaimed():
+            return _take_in_tasks(replace(state, reading=False, poll_retry=0.0), event, commands)
         case PollFailed():
             wait = _longer(state.poll_retry)
             return replace(state, reading=False, poll_at=state.now + wait, poll_retry=wait)
@@ -193,8 +191,7 @@ def _take_in(  # noqa: C901, PLR0911  # one case for each event
         case Recorded():
             made_work = any(_may_make_work(state.plan, result) for result in state.recording)
             poll_at = state.now if made_work or state.free <= 0 else state.poll_at
-            singly = state.singly and bool(state.outbox)
-            return replace(state, recording=(), record_retry=0.0, poll_at=poll_at, singly=singly)
+            return replace(state, recording=(), record_retry=0.0, poll_at=poll_at)
         case NotRecorded():
             return _take_in_refusal(state, event, commands)
         case StopRequested():
@@ -207,7 +204,7 @@ def _take_in_messages(state: State, event: MessagesRead, commands: list[Command]
     if event.message_ids:
         # Also while stopping: a message that was read would be invisible for a long time.
         commands.append(Claim(event.message_ids))
-        return replace(state, poll_at=state.now, poll_wait=0.0, poll_retry=0.0)
+        return replace(state, poll_at=state.now, poll_wait=0.0)
     config = state.plan.config
     least, most = config.min_poll_interval, config.max_poll_interval
     longest = min(3 * (state.poll_wait or least), most)
@@ -216,22 +213,30 @@ def _take_in_messages(state: State, event: MessagesRead, commands: list[Command]
     return replace(state, reading=False, poll_at=poll_at, poll_wait=wait, poll_retry=0.0)
 
 
+def _take_in_tasks(state: State, event: TasksClaimed, commands: list[Command]) -> State:
+    if _is_out_of_time(state):
+        for task in event.tasks:
+            state = _settle(state, task, Failed(STOPPED))
+        return state
+    commands.extend(Run(task) for task in event.tasks)
+    started = {task.key: _running(state, task) for task in event.tasks}
+    return replace(state, running={**state.running, **started})
+
+
 def _take_in_outcome(state: State, event: Finished) -> State:
-    if event.key not in state.running:
+    running = state.running.get(event.key)
+    if running is None:
         return state  # its time was over before; that is recorded already
-    return _settle(state, state.running[event.key].task, event.outcome)
+    late = state.now >= running.deadline
+    return _settle(state, running.task, timed_out(running.timeout) if late else event.outcome)
 
 
 def _take_in_refusal(state: State, event: NotRecorded, commands: list[Command]) -> State:
     results = state.recording
     state = replace(state, recording=())
-    out_of_time = state.stop_by is not None and state.now >= state.stop_by
-    if event.refusal is not None and len(results) > 1:
-        return replace(state, outbox=(*results, *state.outbox), singly=True, record_at=state.now)
-    if event.refusal is not None and isinstance(results[0].outcome, Completed):
-        failure = Failed(f"Output cannot be stored: {event.refusal}")
-        return replace(state, outbox=(Result(results[0].task, failure), *state.outbox))
-    if out_of_time:
+    if event.refusal is not None:
+        return _take_apart(state, results, event.refusal, commands)
+    if _is_out_of_time(state):
         commands.append(Abandon(results + state.outbox))
         return replace(state, outbox=())
     wait = _longer(state.record_retry)
@@ -239,9 +244,23 @@ def _take_in_refusal(state: State, event: NotRecorded, commands: list[Command]) 
     return replace(state, outbox=outbox, record_at=state.now + wait, record_retry=wait)
 
 
+def _take_apart(
+    state: State, results: tuple[Result, ...], refusal: str, commands: list[Command]
+) -> State:
+    """Find out which result of a batch the database refuses, and do without that one."""
+    if len(results) > 1:
+        return replace(state, outbox=(*results, *state.outbox), apart=state.apart + len(results))
+    task = results[0].task
+    if isinstance(results[0].outcome, Completed):
+        failure = Result(task, Failed(f"Output cannot be stored: {refusal}"))
+        return replace(state, outbox=(failure, *state.outbox), apart=state.apart + 1)
+    commands.append(Abandon(results))
+    return state
+
+
 def _take_in_stop(state: State) -> State:
     if state.stop_by is not None:
-        return replace(state, stop_by=state.now)
+        return replace(state, stop_by=state.now, record_at=state.now)
     stop_by = state.now + state.plan.config.stop_timeout
     phase = Phase.STOPPING if state.phase is Phase.RUNNING else state.phase
     return replace(state, phase=phase, stop_by=stop_by)
@@ -256,9 +275,10 @@ def _decide(state: State, commands: list[Command]) -> State:
         interval = state.plan.config.heartbeat_interval
         state = replace(state, heartbeat_at=state.now + interval)
     if state.outbox and not state.recording and state.now >= state.record_at:
-        batch = state.outbox[:1] if state.singly else state.outbox
+        batch = state.outbox[:1] if state.apart else state.outbox
         commands.append(Record(batch))
-        state = replace(state, recording=batch, outbox=state.outbox[len(batch) :])
+        outbox, apart = state.outbox[len(batch) :], max(0, state.apart - 1)
+        state = replace(state, recording=batch, outbox=outbox, apart=apart)
     if _can_read(state) and state.now >= state.poll_at:
         quantity = min(state.free, state.plan.config.batch_size)
         commands.append(Read(quantity, state.plan.visibility_timeout))
@@ -272,17 +292,20 @@ def _decide(state: State, commands: list[Command]) -> State:
 
 
 def _end_overdue(state: State, commands: list[Command]) -> State:
-    gone = state.stop_by is not None and state.now >= state.stop_by
     for running in list(state.running.values()):
         if running.deadline <= state.now:
             outcome = timed_out(running.timeout)
-        elif gone:
+        elif _is_out_of_time(state):
             outcome = Failed(STOPPED)
         else:
             continue
         commands.append(Cancel(running.task))
         state = _settle(state, running.task, outcome)
     return state
+
+
+def _is_out_of_time(state: State) -> bool:
+    return state.stop_by is not None and state.now >= state.stop_by
 
 
 def _can_read(state: State) -> bool:

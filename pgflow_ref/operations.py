@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from uuid import UUID
 
-from pgflow_ref.errors import FlowNotFound, PgflowError, RunExists
+from pgflow_ref.errors import FlowNotFound, NotJson, PgflowError, RunExists
 from pgflow_ref.json_contract import Json, decode
 from pgflow_ref.shape import FlowShape, Options, StepShape
 from pgflow_ref.task import Completed, Result, Task, TaskKey
@@ -136,6 +136,7 @@ def start_flow(flow_slug: str, input_json: str, run_id: UUID | None) -> Operatio
         {
             ("23503", "runs_flow_slug_fkey"): FlowNotFound(flow_slug),
             ("23505", "runs_pkey"): RunExists(run_id),
+            ("54001", ""): NotJson("$", "is nested deeper than the server's stack depth allows"),
         },
     )
 

@@ -160,7 +160,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Abandon:
-    """Tell people that these results could not be recorded before the worker had to end."""
+    """Tell people that these results could not be recorded: refused, or no time was left."""
 
     results: tuple[Result, ...]
 

@@ -33,7 +33,7 @@ from pgflow_ref.connection import (
     execute_together,
     is_passing,
 )
-from pgflow_ref.errors import CoreUnsupported, FlowMismatch, FlowNotFound
+from pgflow_ref.errors import CoreUnsupported, FlowMismatch, FlowNotFound, InvalidFlow
 from pgflow_ref.flow import Context, Flow
 from pgflow_ref.task import Failed, Outcome, Result, Task, TaskKey
 from pgflow_ref.threads import Threads
@@ -73,10 +73,14 @@ class Worker:
         **options: object,
     ) -> None:
         check(flow.shape)
+        if not flow.steps:
+            raise InvalidFlow("it has no steps, so there is nothing to work on", flow=flow.slug)
         self.flow = flow
         self.config = WorkerConfig.of(**options) if config is None else config
         self.worker_id = uuid4()
         self._steps = flow.steps
+        # Three lines: whatever a claim or a record waits for, a sign of life is given in time.
+        self._pulse = Line(url, prepare=prepare)
         self._reader = Line(url, prepare=prepare)
         self._recorder = Line(url, prepare=prepare)
         self._on_ready = on_ready
@@ -123,6 +127,7 @@ class Worker:
                 self._loop = None
             self._threads.close()
             await _end(self._jobs | set(self._handlers.values()))
+            await self._pulse.close()
             await self._reader.close()
             await self._recorder.close()
 
@@ -151,7 +156,7 @@ class Worker:
 
     async def _prepare(self) -> machine.State:
         """Look at the database, and make the machine's first state from what it says."""
-        connection = await self._reader.open()
+        connection = await self._pulse.open()
         self._capabilities = await execute_async(connection, probe())
         stored = await execute_async(connection, ops.stored_flow(self.flow.slug))
         if stored is None:
@@ -212,7 +217,7 @@ class Worker:
                     handler.cancel()
             case protocol.Abandon(results=results):
                 for result in results:
-                    log.error("result of %s is lost: the database was away", result.task)
+                    log.error("result of %s is lost: it cannot be recorded", result.task)
             case _:
                 self._begin(self._perform_async(command))
 
@@ -247,7 +252,7 @@ class Worker:
     async def _register(self) -> None:
         name = self.config.worker_name or self.flow.slug
         operation = ops.register_worker(self.worker_id, self.flow.slug, name)
-        await execute_async(await self._reader.open(), operation)
+        await execute_async(await self._pulse.open(), operation)
         log.info("worker %s is ready for flow %s", self.worker_id, self.flow.slug)
         if self._on_ready is not None:
             self._on_ready(self.worker_id)
@@ -300,7 +305,7 @@ class Worker:
     async def _try(self, operation: ops.Operation[None]) -> None:
         """Run an operation that the worker can do without."""
         try:
-            await execute_async(await self._reader.open(), operation)
+            await execute_async(await self._pulse.open(), operation)
         except Exception as error:  # noqa: BLE001
             log.warning("cannot %s: %s", operation.name, error)
 
