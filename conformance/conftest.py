@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="build/conformance",
         help="where results.jsonl and report.html go (default: %(default)s)",
     )
+    group.addoption(
+        "--patience",
+        metavar="FACTOR",
+        type=float,
+        default=1.0,
+        help="how much longer to wait for workers than usual (default: %(default)s)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,18 +51,30 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Carrier(), "conformance-carrier")
     if hasattr(config, "workerinput"):
         return
-    names = config.getoption("--worker") or ["python", "deno"]
+    names = _workers(config)
+    try:
+        found = [find(name).name for name in names]
+    except AdapterError as error:
+        pytest.exit(f"the suite cannot run: {error}", returncode=2)
+    if len(set(found)) < len(found):
+        pytest.exit(
+            f"the suite cannot run: two workers have one name: {', '.join(found)}", returncode=2
+        )
     folder = Path(config.rootpath, config.getoption("--results"))
     if not config.option.xmlpath:
         config.option.xmlpath = str(folder / "junit.xml")
     config.pluginmanager.register(Conductor(config, names, folder), "conformance-conductor")
 
 
+def _workers(config: pytest.Config) -> list[str]:
+    return list(config.getoption("--worker") or ["python", "deno"])
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test of every case, and for `worker` one for each worker."""
     try:
         if "worker_name" in metafunc.fixturenames:
-            names = metafunc.config.getoption("--worker") or ["python", "deno"]
+            names = _workers(metafunc.config)
             metafunc.parametrize("worker_name", [find(name).name for name in names])
         if "case" in metafunc.fixturenames:
             listed = cases.load(FIXTURES / "cases" / f"{metafunc.module.CASES}.yaml")
@@ -91,7 +111,8 @@ def conclude(
     """Put a trial into the report, and let the test end as it deserves."""
 
     def conclude(trial: Trial) -> None:
-        repeat = f"./scripts/conformance '{request.node.nodeid}'"
+        workers = [f"--worker={name}" for name in request.config.getoption("--worker") or []]
+        repeat = shlex.join(["./scripts/conformance", request.node.nodeid, *workers])
         keys = [(adapter.name, trial.case.id) for adapter in trial.adapters]
         known = next((deviations[key] for key in keys if key in deviations), None)
         record = trial.record(session.core, repeat, known)

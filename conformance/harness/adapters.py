@@ -7,6 +7,7 @@ line (`--worker 'mine=./my-worker --flag'`).
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from typing import Final
 
 import tomli
 
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 WORKERS: Final = Path(__file__).parent.parent / "workers"
 
 
@@ -49,8 +51,11 @@ def find(wanted: str) -> Adapter:
     """
     name, equals, command = wanted.partition("=")
     if equals:
-        words = tuple(shlex.split(command))
-        if not name or not words:
+        try:
+            words = tuple(shlex.split(command))
+        except ValueError as error:
+            raise AdapterError(f"--worker {wanted!r}: {error}") from None
+        if not _NAME.fullmatch(name) or not words:
             raise AdapterError(f"--worker {wanted!r}: it is NAME, or NAME=COMMAND")
         return Adapter(name, name, words)
     folder = WORKERS / name
@@ -94,17 +99,21 @@ def _read(folder: Path) -> Adapter:
     path = folder / "adapter.toml"
     try:
         given = tomli.loads(path.read_text(encoding="utf-8"))
-        command, language = given["command"], given["language"]
-        before = given.get("prepare", [])
-    except (tomli.TOMLDecodeError, KeyError) as error:
+        return Adapter(
+            given.get("name", folder.name),
+            given["language"],
+            _words(given["command"], "command", folder),
+            _words(given.get("prepare", []), "prepare", folder),
+        )
+    except (tomli.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise AdapterError(f"{path}: {type(error).__name__}: {error}") from None
+
+
+def _words(given: object, key: str, folder: Path) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(word, str) for word in given):
+        raise TypeError(f"{key} is a list of texts, not {given!r}")
     places = {"here": str(folder), "python": sys.executable, "deno": _deno()}
-    return Adapter(
-        given.get("name", folder.name),
-        language,
-        tuple(word.format(**places) for word in command),
-        tuple(word.format(**places) for word in before),
-    )
+    return tuple(word.format(**places) for word in given)
 
 
 def _deno() -> str:

@@ -16,7 +16,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pgflow_ref.compile import from_json
-from pgflow_ref.errors import InvalidFlow
+from pgflow_ref.errors import InvalidFlow, NotJson
+from pgflow_ref.json_contract import encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,24 +111,26 @@ def load(path: Path) -> list[Case]:
     """
     yaml = YAML(typ="rt", pure=True)  # the round-trip loader knows the lines
     try:
-        listed = yaml.load(path.read_text(encoding="utf-8"))
-    except YAMLError as error:
+        text = path.read_text(encoding="utf-8")
+        listed = yaml.load(text)
+    except (YAMLError, UnicodeDecodeError) as error:
         raise CaseError(f"{path}: {error}") from None
     schema = json.loads((FIXTURES / "cases" / "schema.json").read_text(encoding="utf-8"))
     for wrong in jsonschema.Draft202012Validator(schema).iter_errors(listed):
         line = _line(listed, list(wrong.absolute_path))
         raise CaseError(f"{path}:{line}: {wrong.json_path}: {wrong.message}")
-    plain = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    cases = []
-    for index, given in enumerate(plain):
+    cases: dict[str, Case] = {}
+    for index, given in enumerate(YAML(typ="safe", pure=True).load(text)):
         case = _case(given)
         try:
-            case.shape  # noqa: B018  # makes and checks it
-        except InvalidFlow as error:
-            raise CaseError(f"{path}:{_line(listed, [index])}: {case.id}: {error}") from None
-        cases.append(case)
-    _check_unique(path, [case.id for case in cases])
-    return cases
+            encode(given)
+            _check(case, cases)
+        except (InvalidFlow, NotJson, CaseError) as error:
+            line = _line(listed, [index])
+            said = f"not JSON: {error}" if isinstance(error, NotJson) else error
+            raise CaseError(f"{path}:{line}: {case.id}: {said}") from None
+        cases[case.id] = case
+    return list(cases.values())
 
 
 def load_deviations(path: Path) -> list[Deviation]:
@@ -138,10 +141,19 @@ def load_deviations(path: Path) -> list[Deviation]:
     """
     try:
         given = tomli.loads(path.read_text(encoding="utf-8"))
-        deviations = [Deviation(**entry) for entry in given.get("deviation", [])]
-    except (tomli.TOMLDecodeError, TypeError) as error:
+        deviations = [Deviation(**entry) for entry in given.pop("deviation", [])]
+    except (tomli.TOMLDecodeError, UnicodeDecodeError, TypeError) as error:
         raise CaseError(f"{path}: {error}") from None
-    _check_unique(path, [f"{one.worker}: {one.case}" for one in deviations])
+    if given:
+        raise CaseError(f"{path}: it has {', '.join(given)}, and may have [[deviation]] alone")
+    for one in deviations:
+        for key, value in vars(one).items():
+            if not isinstance(value, str):
+                raise CaseError(f"{path}: {one.worker}: {one.case}: {key} is a text, not {value!r}")
+    names = [f"{one.worker}: {one.case}" for one in deviations]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise CaseError(f"{path}: given twice: {', '.join(twice)}")
     return deviations
 
 
@@ -159,10 +171,15 @@ def _case(given: Mapping[str, Any]) -> Case:
     )
 
 
-def _check_unique(path: Path, names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise CaseError(f"{path}: given twice: {', '.join(twice)}")
+def _check(case: Case, others: Mapping[str, Case]) -> None:
+    """The id is new, the flow is right, and what is expected is expected of its steps."""
+    if case.id in others:
+        raise CaseError("this id is given twice")
+    known = {step.slug for step in case.shape.steps}
+    for run in case.runs:
+        for slug in run.expect.get("steps", {}):
+            if slug not in known:
+                raise CaseError(f"{slug!r} is expected to do something, and is no step")
 
 
 def _line(listed: Any, way: list[Any]) -> int:

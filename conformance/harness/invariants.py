@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from conformance.harness.values import same
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -98,12 +100,16 @@ def held_by_one(history: History) -> Iterator[str]:
     """A task is claimed out of the queue, and ends in the hands of the worker that claimed it."""
     for event in history.of("task"):
         row, old = event.row, event.old
-        if event.became("started") and old is not None and old["status"] != "queued":
+        if old is None:
+            continue
+        if event.became("started") and old["status"] != "queued":
             yield f"{task_of(row)} was claimed while it was {old['status']}"
-        if old is not None and old["status"] == "started" and row["status"] != "started":
+        if old["status"] == "queued" and row["status"] in ("completed", "failed"):
+            yield f"{task_of(row)} was {row['status']} while nobody had it"
+        if old["status"] == "started":
             claimed, now = old["last_worker_id"], row["last_worker_id"]
             if claimed is None or claimed != now:
-                yield f"{task_of(row)} was claimed by {claimed} and ended by {now}"
+                yield f"{task_of(row)} was claimed by {claimed} and then had by {now}"
 
 
 def archived_with_its_task(history: History) -> Iterator[str]:
@@ -133,7 +139,7 @@ def output_of_leaves(history: History) -> Iterator[str]:
             outputs[row["run_id"]][row["step_slug"]] = row["output"]
         elif event.source == "run" and event.became("completed"):
             expected = {slug: outputs[row["run_id"]].get(slug) for slug in leaves}
-            if row["output"] != expected:
+            if not same(row["output"], expected):
                 yield f"run {row['run_id'][:8]} has the output {row['output']}, not {expected}"
 
 
@@ -141,26 +147,39 @@ def counters_agree(history: History) -> Iterator[str]:
     """A run's remaining steps are its steps less those completed, after every transaction."""
     completed: Counter[str] = Counter()
     remaining: dict[str, int] = {}
+    transaction: dict[str, int] = {}
+
+    def check(run_id: str) -> Iterator[str]:
+        left, done = remaining.get(run_id), completed[run_id]
+        if left is not None and left != len(history.flow.steps) - done:
+            yield f"run {run_id[:8]} counts {left} remaining steps, {done} are done"
+
     for event in history.events:
-        row = event.row
-        if event.source == "step" and event.became("completed"):
-            completed[row["run_id"]] += 1
-        elif event.source == "run":
-            remaining[row["run_id"]] = row["remaining_steps"]
-    for run_id, left in remaining.items():
-        if left != len(history.flow.steps) - completed[run_id]:
-            yield f"run {run_id[:8]} counts {left} remaining steps, {completed[run_id]} are done"
+        if event.source not in ("run", "step"):
+            continue
+        row, run_id = event.row, event.row["run_id"]
+        # Transactions of one run follow each other, since each locks the run first.
+        if transaction.get(run_id, event.txid) != event.txid:
+            yield from check(run_id)
+        transaction[run_id] = event.txid
+        if event.source == "run":
+            remaining[run_id] = row["remaining_steps"]
+        elif event.became("completed"):
+            completed[run_id] += 1
+    for run_id in transaction:
+        yield from check(run_id)
 
 
 def over_once(history: History) -> Iterator[str]:
     """A run ends once, and nothing of a completed run changes afterwards."""
-    ended: set[str] = set()
     for event in history.of("run"):
-        run_id = event.row["run_id"]
-        if run_id in ended and event.old is not None and event.old["status"] != event.row["status"]:
-            yield f"run {run_id[:8]} went from {event.old['status']} to {event.row['status']}"
-        if event.row["status"] != "started":
-            ended.add(run_id)
+        row, old = event.row, event.old
+        if old is None or old["status"] == "started":
+            continue
+        if old["status"] != row["status"]:
+            yield f"run {row['run_id'][:8]} went from {old['status']} to {row['status']}"
+        elif old["status"] == "completed" and not same(old, row):
+            yield f"run {row['run_id'][:8]} changed after it was completed"
 
 
 INVARIANTS: Final[tuple[Callable[[History], Iterable[str]], ...]] = (

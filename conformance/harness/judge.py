@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from conformance.harness import eventlog, invariants, records
+from conformance.harness import eventlog, invariants, lines, records
 from conformance.harness.invariants import History, TaskId
+from conformance.harness.values import same, show
 from pgflow_ref.json_contract import decode
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from conformance.harness.databases import Connection
     from conformance.harness.eventlog import Event
     from conformance.harness.processes import WorkerProcess
-
-_SHOWN: Final = 300  # characters of a value in a message
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,9 @@ def see(
 def problems(seen: Seen) -> list[str]:
     """Everything that is not as the case, the contract or the invariants say."""
     found = invariants.broken(seen.history)
-    found.extend(_calls(seen))
+    attempts = {task: int(row["attempts"]) for task, row in seen.tasks.items()}
+    found.extend(lines.problems(seen.workers, seen.history.events, attempts))
+    found.extend(_runs(seen))
     for number, (run_id, run) in enumerate(zip(seen.run_ids, seen.case.runs, strict=True), 1):
         found.extend(f"run {number}: {problem}" for problem in _run(seen, run_id, run))
     found.extend(_whole(seen))
@@ -112,19 +112,13 @@ def problems(seen: Seen) -> list[str]:
     return found
 
 
-def same(left: Any, right: Any) -> bool:
-    """Whether two JSON values are equal: true is not 1, and 1 and 1.0 are one number."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(same, left, right))
-    if _is_number(left) and _is_number(right):
-        return Decimal(str(left)) == Decimal(str(right))
-    return type(left) is type(right) and left == right
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
+def _runs(seen: Seen) -> Iterator[str]:
+    """The runs in the database are those that were asked for, each for itself."""
+    for run_id, count in Counter(seen.run_ids).items():
+        if count > 1:
+            yield f"run {run_id[:8]} was given out as {count} runs"
+    for run_id in seen.runs.keys() - set(seen.run_ids):
+        yield f"run {run_id[:8]} is there, and nobody asked for it"
 
 
 def _run(seen: Seen, run_id: str, run: RunOf) -> Iterator[str]:
@@ -133,23 +127,26 @@ def _run(seen: Seen, run_id: str, run: RunOf) -> Iterator[str]:
     if "status" in expect and status != expect["status"]:
         yield f"it is {status}, not {expect['status']}{_why(seen, run_id)}"
     if "output" in expect and not same(output, expect["output"]):
-        yield f"its output is {_show(output)}, not {_show(expect['output'])}"
+        yield f"its output is {show(output)}, not {show(expect['output'])}"
     for slug, wanted in expect.get("steps", {}).items():
         for problem in _step(seen, run_id, slug, wanted):
             yield f"step {slug}: {problem}"
 
 
 def _step(seen: Seen, run_id: str, slug: str, wanted: Mapping[str, Any]) -> Iterator[str]:
-    status = seen.steps.get((run_id, slug), "missing")
+    status = seen.steps.get((run_id, slug))
+    if status is None:
+        yield "the run has no such step"
+        return
     task = seen.tasks.get(TaskId(run_id, slug, 0), {"attempts": 0, "error": None})
     if "status" in wanted and status != wanted["status"]:
         yield f"it is {status}, not {wanted['status']}"
     if "attempts" in wanted and task["attempts"] != wanted["attempts"]:
         yield f"it took {task['attempts']} attempts, not {wanted['attempts']}"
     if "error" in wanted and task["error"] != wanted["error"]:
-        yield f"its error is {_show(task['error'])}, not {_show(wanted['error'])}"
+        yield f"its error is {show(task['error'])}, not {show(wanted['error'])}"
     if "error_holds" in wanted and wanted["error_holds"] not in (task["error"] or ""):
-        yield f"its error is {_show(task['error'])}, without {_show(wanted['error_holds'])}"
+        yield f"its error is {show(task['error'])}, without {show(wanted['error_holds'])}"
     if "error_holds" in wanted and not task["error"]:
         yield "it has no error text"
     if "input" in wanted:
@@ -157,29 +154,18 @@ def _step(seen: Seen, run_id: str, slug: str, wanted: Mapping[str, Any]) -> Iter
 
 
 def _input(seen: Seen, run_id: str, slug: str, wanted: Mapping[str, Any]) -> Iterator[str]:
+    called = False
     for worker in seen.workers:
         for call in worker.of("call"):
             if (call.get("run_id"), call.get("step_slug")) != (run_id, slug):
                 continue
-            expected = wanted[worker.handler_input]
-            if not same(call.get("input"), expected):
-                yield f"its handler saw {_show(call.get('input'))}, not {_show(expected)}"
-            return
-    yield "its handler was not called"
-
-
-def _calls(seen: Seen) -> Iterator[str]:
-    """Every attempt that the database counts is one call of a handler, and no call is another."""
-    calls = Counter(
-        TaskId(str(call.get("run_id")), str(call.get("step_slug")), int(call.get("task_index", 0)))
-        for worker in seen.workers
-        for call in worker.of("call")
-    )
-    for task, row in seen.tasks.items():
-        if calls[task] != row["attempts"]:
-            yield f"{task}: {row['attempts']} attempts, but {calls[task]} calls of its handler"
-    for task in calls.keys() - seen.tasks.keys():
-        yield f"{task}: its handler was called, but there is no such task"
+            called = True
+            # A form that the contract does not have is a problem of its own.
+            expected = wanted.get(worker.handler_input)
+            if worker.handler_input in wanted and not same(call.get("input"), expected):
+                yield f"its handler saw {show(call.get('input'))}, not {show(expected)}"
+    if not called:
+        yield "its handler was not called"
 
 
 def _whole(seen: Seen) -> Iterator[str]:
@@ -201,7 +187,7 @@ def _share(seen: Seen, least: float) -> Iterator[str]:
     languages: Counter[str] = Counter()
     shares = seen.shares()
     for worker in seen.workers:
-        languages[worker.adapter.language] += shares[worker.name]
+        languages[worker.adapter.language] += shares.get(worker.name, 0)
     whole = sum(languages.values()) or 1
     for language, count in languages.items():
         if count < least * whole:
@@ -215,10 +201,14 @@ def _stopped_during_work(seen: Seen) -> Iterator[str]:
     status = Counter(str(row["status"]) for row in seen.tasks.values())
     if status["started"]:
         yield f"{status['started']} tasks were left started"
-    if status["completed"] < (seen.case.stop_after_calls or 0):
+    begun = seen.case.stop_after_calls or 0
+    if status["completed"] < begun:
         yield f"only {status['completed']} tasks were completed, more were begun"
+    # The case gives the worker as many slots as calls are waited for, and handlers that take long.
     if status["completed"] == len(seen.case.runs):
         yield "it took all tasks there were, so its stop during work was not seen"
+    elif status["completed"] > begun:
+        yield f"{status['completed']} tasks were completed, {begun} were begun before the stop"
 
 
 def _spans(events: Sequence[Event], names: Mapping[str, str]) -> Iterator[records.Span]:
@@ -247,9 +237,4 @@ def _why(seen: Seen, run_id: str) -> str:
         for task, row in seen.tasks.items()
         if task.run_id == run_id and row["error"]
     ]
-    return f" ({_show('; '.join(errors))})" if errors else ""
-
-
-def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return f" ({show('; '.join(errors))})" if errors else ""

@@ -75,7 +75,8 @@ class Conductor:
         """The session; it is opened at the first call."""
         if self.session is None:
             try:
-                self.session, self._server = open_session(self.names, self._say)
+                patience = self.config.getoption("--patience")
+                self.session, self._server = open_session(self.names, patience, self._say)
             except (AdapterError, PgflowError) as error:
                 pytest.exit(f"the suite cannot run: {error}", returncode=2)
             self.suite = self.session.suite()
@@ -117,10 +118,13 @@ class Conductor:
         elif report.outcome == "failed" and self.session is not None:
             self._add(_broken(report, self.session), [])
 
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """Write the report."""
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the report; a run in which nothing was shown has not passed."""
         if self.suite is None:
             return
+        shown = any(case.outcome in ("passed", "deviation") for case in self.cases)
+        if exitstatus == pytest.ExitCode.OK and not shown:
+            session.exitstatus = exitstatus = pytest.ExitCode.TESTS_FAILED
         workers = tuple(self.hellos.get(one.name, one) for one in self.suite.workers)
         end = records.End(round(time.monotonic() - self.began, 3), int(exitstatus))
         suite = replace(self.suite, workers=workers)

@@ -10,13 +10,16 @@ import signal
 import subprocess
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from typing_extensions import Self
 
     from conformance.harness.adapters import Adapter
 
@@ -40,10 +43,61 @@ class NotSupported(Exception):
 
 def environment(database_url: str | None, fixture: Path) -> dict[str, str]:
     """What the contract puts into a worker's environment."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("PGFLOW_DATABASE")}
     given = {"PGFLOW_CONTRACT": "1", "PGFLOW_FIXTURE": str(fixture)}
     if database_url is not None:
         given["PGFLOW_DATABASE_URL"] = database_url
-    return {**os.environ, **given}
+    return {**inherited, **given}
+
+
+class Word:
+    """A worker's command at `compile` or `start`, from its start to its end.
+
+    Input and output are files and no pipes: a child that the command leaves behind would keep a
+    pipe open. Leaving the `with` block kills what is left.
+
+    Raises:
+        WorkerProblem: the command cannot be started.
+    """
+
+    def __init__(
+        self, adapter: Adapter, word: str, environ: Mapping[str, str], stdin: str = ""
+    ) -> None:
+        self._name = f"{adapter.name}: `{word}`"
+        with ExitStack() as stack:
+            given, self._stdout, self._stderr = (
+                stack.enter_context(TemporaryFile()) for _ in range(3)
+            )
+            given.write(stdin.encode())
+            given.seek(0)
+            self._process = _spawn(
+                adapter, word, environ, stdin=given, stdout=self._stdout, stderr=self._stderr
+            )
+            stack.callback(_kill_group, self._process)
+            self._stack = stack.pop_all()
+
+    def finish(self) -> str:
+        """Wait for its end; what it printed.
+
+        Raises:
+            NotSupported: it exited with 3.
+            WorkerProblem: it failed, or took too long.
+        """
+        try:
+            code = self._process.wait(ONE_SHOT_WITHIN)
+        except subprocess.TimeoutExpired:
+            raise WorkerProblem(f"{self._name} was not over after {ONE_SHOT_WITHIN:g} s") from None
+        if code == _UNSUPPORTED:
+            raise NotSupported(_text(self._stderr).strip())
+        if code != 0:
+            raise WorkerProblem(f"{self._name} exited with {code}: {_tail(_text(self._stderr))}")
+        return _text(self._stdout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
 
 def run_word(adapter: Adapter, word: str, environ: Mapping[str, str], stdin: str = "") -> str:
@@ -53,34 +107,8 @@ def run_word(adapter: Adapter, word: str, environ: Mapping[str, str], stdin: str
         NotSupported: it exited with 3.
         WorkerProblem: it cannot be started, failed, or took too long.
     """
-    command = [*adapter.command, word]
-    try:
-        done = subprocess.run(
-            command,
-            input=stdin,
-            env=environ,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=ONE_SHOT_WITHIN,
-            check=False,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise WorkerProblem(
-            f"{adapter.name}: cannot start {shlex.join(command)}: {error}"
-        ) from None
-    except subprocess.TimeoutExpired:
-        raise WorkerProblem(
-            f"{adapter.name}: `{word}` was not over after {ONE_SHOT_WITHIN:g} s"
-        ) from None
-    if done.returncode == _UNSUPPORTED:
-        raise NotSupported(done.stderr.strip())
-    if done.returncode != 0:
-        raise WorkerProblem(
-            f"{adapter.name}: `{word}` exited with {done.returncode}: {_tail(done.stderr)}"
-        )
-    return done.stdout
+    with Word(adapter, word, environ, stdin) as started:
+        return started.finish()
 
 
 @dataclass
@@ -96,6 +124,7 @@ class WorkerProcess:
     log: Path
     lines: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    patience: float = 1.0
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _process: subprocess.Popen[bytes] | None = None
     _reader: threading.Thread | None = None
@@ -108,7 +137,8 @@ class WorkerProcess:
     @property
     def worker_id(self) -> str | None:
         """The id that it said in `ready`."""
-        return next((line.get("worker_id") for line in self.of("ready")), None)
+        said = next((line.get("worker_id") for line in self.of("ready")), None)
+        return said if isinstance(said, str) else None
 
     @property
     def handler_input(self) -> str:
@@ -126,22 +156,15 @@ class WorkerProcess:
         Raises:
             WorkerProblem: the command cannot be started.
         """
-        command = [*self.adapter.command, "work"]
-        try:
-            with self.log.open("wb") as stderr:
-                self._process = subprocess.Popen(
-                    command,
-                    env=self.environ,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=stderr,
-                    start_new_session=True,
-                    preexec_fn=_die_with_parent,  # noqa: PLW1509  # one call into libc
-                )
-        except OSError as error:
-            raise WorkerProblem(
-                f"{self.name}: cannot start {shlex.join(command)}: {error}"
-            ) from None
+        with self.log.open("wb") as stderr:
+            self._process = _spawn(
+                self.adapter,
+                "work",
+                self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+            )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -152,7 +175,8 @@ class WorkerProcess:
             NotSupported: it exited with 3.
             WorkerProblem: it died, or did not say so in time.
         """
-        self.wait_for(lambda: self.worker_id is not None, READY_WITHIN, "say ready")
+        within = READY_WITHIN * self.patience
+        self.wait_for(lambda: self.worker_id is not None, within, "say ready")
 
     def wait_for_calls(self, count: int, seconds: float) -> None:
         """Wait until it has called so many handlers.
@@ -173,7 +197,7 @@ class WorkerProcess:
                     self._reader.join(5)
                 if what():
                     return
-                if code == _UNSUPPORTED:
+                if code == _UNSUPPORTED and self.worker_id is None:
                     raise NotSupported(self.stderr().strip())
                 raise WorkerProblem(
                     f"{self.name}: it exited with {code} and did not {words}: "
@@ -200,6 +224,8 @@ class WorkerProcess:
 
     def stop(self, within: float = STOP_WITHIN) -> None:
         """Ask it to stop, wait for its end, and note what was not as the contract says."""
+        if self.exit_code() is not None:
+            self.problems.append(f"{self.name}: it ended before it was asked to")
         self.send(signal.SIGTERM)
         assert self._process is not None
         try:
@@ -220,12 +246,12 @@ class WorkerProcess:
         """Kill what is left of it, children included."""
         if self._process is None:
             return
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        _kill_group(self._process)
         if self._reader is not None:
-            self._reader.join(5)
-        if self._process.stdout is not None:
+            self._reader.join(1)
+        # A child that has left the group may keep the pipe open; then its reader is left behind,
+        # since closing what a thread reads from would wait for it.
+        if self._process.stdout is not None and not (self._reader and self._reader.is_alive()):
             self._process.stdout.close()
 
     def stderr(self) -> str:
@@ -242,7 +268,7 @@ class WorkerProcess:
                 return
             try:
                 line = json.loads(raw)
-            except ValueError:
+            except (ValueError, RecursionError):
                 line = None
             if not isinstance(line, dict) or "type" not in line:
                 self._complain(
@@ -262,6 +288,37 @@ class WorkerProcess:
 def _tail(text: str, lines: int = 5) -> str:
     last = text.strip().splitlines()[-lines:]
     return " | ".join(last) if last else "(nothing on stderr)"
+
+
+def _spawn(
+    adapter: Adapter, word: str, environ: Mapping[str, str], **files: int | IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start a command in a process group of its own, which dies with this process."""
+    command = [*adapter.command, word]
+    try:
+        process: subprocess.Popen[bytes] = subprocess.Popen(
+            command,
+            env=environ,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509  # one call into libc
+            **files,  # type: ignore[call-overload]
+        )
+    except OSError as error:
+        raise WorkerProblem(
+            f"{adapter.name}: cannot start {shlex.join(command)}: {error}"
+        ) from None
+    return process
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _die_with_parent() -> None:

@@ -25,6 +25,7 @@ class Session:
     """Who takes part, and on what; the same in every process of a parallel run."""
 
     server: str
+    patience: float
     adapters: tuple[Adapter, ...]
     core: str
     pgmq: str
@@ -68,7 +69,7 @@ class Session:
 
 
 def open_session(
-    names: Sequence[str], say: Callable[[str], None]
+    names: Sequence[str], patience: float, say: Callable[[str], None]
 ) -> tuple[Session, EmbeddedPostgres]:
     """Prepare the workers, start the server and make the template that cases are copied from.
 
@@ -92,6 +93,7 @@ def open_session(
         raise
     session = Session(
         server=server.url(),
+        patience=patience,
         adapters=adapters,
         core=report.core,
         pgmq=report.pgmq,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from conformance.harness import databases, eventlog, judge, records
 from conformance.harness.processes import (
     NotSupported,
+    Word,
     WorkerProblem,
     WorkerProcess,
     environment,
@@ -43,6 +43,7 @@ class Trial:
         case: what is tried.
         adapters: who takes part; more than one for a mixed fleet.
         folder: a directory for its files.
+        patience: how much longer to wait for everything than the case and the harness say.
         outcome: passed, failed or unsupported, once it is over.
         problems: what was not as it should be.
     """
@@ -50,6 +51,7 @@ class Trial:
     case: Case
     adapters: Sequence[Adapter]
     folder: Path
+    patience: float = 1.0
     outcome: records.Outcome = "passed"
     problems: list[str] = field(default_factory=list)
     workers: list[WorkerProcess] = field(default_factory=list)
@@ -123,7 +125,7 @@ class Trial:
         printed = run_word(adapter, "compile", environment(None, path))
         try:
             statements = json.loads(printed)
-        except ValueError:
+        except (ValueError, RecursionError):
             statements = None
         if not isinstance(statements, list):
             raise WorkerProblem(f"{adapter.name}: `compile` printed {printed[:200]!r}")
@@ -144,19 +146,21 @@ class Trial:
             databases.hide_messages(database, case.shape.slug)
         for adapter in self.adapters:
             environ = environment(database.url, fixtures[adapter.name])
-            worker = WorkerProcess(adapter, environ, self.folder / f"{adapter.name}.log")
+            log = self.folder / f"{adapter.name}.log"
+            worker = WorkerProcess(adapter, environ, log, patience=self.patience)
             self.workers.append(worker)
             stack.callback(worker.close)
             worker.start()
+        within = case.within * self.patience
         for worker in self.workers:
             worker.wait_ready()
         if len(self.adapters) > 1:
             # A fair start: else who starts faster has done most before the others are there.
             databases.show_messages(database, case.shape.slug)
         try:
-            self._wait(database)
+            self._wait(database, within)
             for worker in self.workers:
-                worker.stop(within=case.within)
+                worker.stop(within)
         finally:
             # Also of a case that went wrong: what happened until then is worth seeing.
             self.seen = judge.see(case, self.workers, run_ids, database.connection)
@@ -175,44 +179,34 @@ class Trial:
         """Start the runs, shared out among the workers' own clients; their ids in order."""
         count = len(self.adapters)
         ids: list[str] = [""] * len(self.case.runs)
-        with ThreadPoolExecutor(count) as pool:
-            parts = [
-                pool.submit(self._start_part, adapter, index, database, fixtures[adapter.name])
-                for index, adapter in enumerate(self.adapters)
-            ]
-        for index, part in enumerate(parts):
-            ids[index::count] = part.result()
+        with ExitStack() as stack:
+            # All of them at the same time, and in this thread: so Ctrl-C ends them at once.
+            words = []
+            for index, adapter in enumerate(self.adapters):
+                inputs = (run.input for run in self.case.runs[index::count])
+                lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in inputs)
+                environ = environment(database.url, fixtures[adapter.name])
+                words.append(stack.enter_context(Word(adapter, "start", environ, lines)))
+            for index, (adapter, word) in enumerate(zip(self.adapters, words, strict=True)):
+                wanted = len(self.case.runs[index::count])
+                ids[index::count] = _run_ids(adapter, word.finish(), wanted)
         return ids
 
-    def _start_part(
-        self, adapter: Adapter, index: int, database: Database, fixture: Path
-    ) -> list[str]:
-        runs = self.case.runs[index :: len(self.adapters)]
-        lines = "".join(json.dumps(run.input, ensure_ascii=False) + "\n" for run in runs)
-        printed = run_word(adapter, "start", environment(database.url, fixture), lines)
-        try:
-            ids = [str(json.loads(line)["run_id"]) for line in printed.splitlines()]
-        except (ValueError, KeyError, TypeError):
-            raise WorkerProblem(f"{adapter.name}: `start` printed {printed[:200]!r}") from None
-        if len(ids) != len(runs):
-            raise WorkerProblem(f"{adapter.name}: `start` printed {len(ids)} ids for {len(runs)}")
-        return ids
-
-    def _wait(self, database: Database) -> None:
+    def _wait(self, database: Database, within: float) -> None:
         """Wait until it is time to stop: all runs are over, or enough handlers were called."""
         case = self.case
         if case.stop_after_calls is not None:
             for worker in self.workers:
-                worker.wait_for_calls(case.stop_after_calls, case.within)
+                worker.wait_for_calls(case.stop_after_calls, within)
             return
-        give_up_at = time.monotonic() + case.within
+        give_up_at = time.monotonic() + within
         while open_runs := _open_runs(database):
             for worker in self.workers:
                 code = worker.exit_code()
                 if code is not None:
                     raise WorkerProblem(f"{worker.name}: it exited with {code} during work")
             if time.monotonic() > give_up_at:
-                self.problems.append(f"{open_runs} runs were not over after {case.within:g} s")
+                self.problems.append(f"{open_runs} runs were not over after {within:g} s")
                 return
             time.sleep(_LOOK_EVERY)
 
@@ -223,3 +217,17 @@ def _open_runs(database: Database) -> int:
     ).fetchone()
     assert row is not None
     return int(str(row[0]))
+
+
+def _run_ids(adapter: Adapter, printed: str, wanted: int) -> list[str]:
+    """The ids that `start` printed."""
+    try:
+        ids = [str(json.loads(line)["run_id"]) for line in printed.splitlines()]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise WorkerProblem(f"{adapter.name}: `start` printed {printed[:200]!r}") from None
+    if len(ids) != wanted or len(set(ids)) != wanted:
+        raise WorkerProblem(
+            f"{adapter.name}: `start` printed {len(ids)} ids, {len(set(ids))} different ones, "
+            f"for {wanted} runs"
+        )
+    return ids

@@ -31,6 +31,8 @@ def test_together(
     """Every run completes with the right result, and every language did a real share of it."""
     if len({adapter.language for adapter in session.adapters}) < 2:
         pytest.skip("a mixed fleet takes workers of two languages; only one was asked for")
-    trial = Trial(replace(case, runs=runs_of(case.id)), session.adapters, tmp_path)
+    trial = Trial(
+        replace(case, runs=runs_of(case.id)), session.adapters, tmp_path, session.patience
+    )
     trial.run(cluster)
     conclude(trial)

@@ -26,6 +26,6 @@ def test_alone(
     conclude: Callable[[Trial], None],
 ) -> None:
     """The case's promise holds with this worker alone."""
-    trial = Trial(case, [session.adapter(worker_name)], tmp_path)
+    trial = Trial(case, [session.adapter(worker_name)], tmp_path, session.patience)
     trial.run(cluster)
     conclude(trial)

@@ -1,0 +1,97 @@
+"""What the contract says of a worker's own lines: their order, and what a `call` has to match."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from conformance.harness.invariants import TaskId, task_of
+from conformance.harness.values import show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from conformance.harness.eventlog import Event
+    from conformance.harness.processes import WorkerProcess
+
+CONTRACT: Final = 1
+FORMS: Final = ("split", "whole")
+"""What `handler_input` may say."""
+
+
+def problems(
+    workers: Sequence[WorkerProcess], events: Iterable[Event], attempts: Mapping[TaskId, int]
+) -> Iterator[str]:
+    """All that is wrong with the lines of these workers.
+
+    Args:
+        workers: who took part.
+        events: what happened in the database.
+        attempts: how often each task was started, as the database counts.
+    """
+    for worker in workers:
+        yield from _order(worker)
+    ids = Counter(worker.worker_id for worker in workers)
+    yield from (
+        f"{count} workers say that they are {one}" for one, count in ids.items() if count > 1
+    )
+    yield from _calls(workers, events, attempts)
+
+
+def _order(worker: WorkerProcess) -> Iterator[str]:
+    """`hello`, `ready`, any number of `call`, `stopped`; what is missing is noticed elsewhere."""
+    kinds = [str(line.get("type")) for line in worker.lines]
+    rank = {"hello": 0, "ready": 1, "call": 2, "stopped": 3}
+    known = [kind for kind in kinds if kind in rank]
+    if known != sorted(known, key=rank.__getitem__):
+        yield f"{worker.name}: its lines are not in the order hello, ready, call, stopped"
+    for kind in ("hello", "ready"):
+        if kinds.count(kind) != 1:
+            yield f"{worker.name}: it said {kind} {kinds.count(kind)} times"
+    for hello in worker.of("hello"):
+        if hello.get("contract") != CONTRACT:
+            yield f"{worker.name}: it speaks contract {hello.get('contract')!r}, not {CONTRACT}"
+        form = hello.get("handler_input")
+        if form not in FORMS:
+            yield f"{worker.name}: handler_input is {form!r}, not {' or '.join(FORMS)}"
+
+
+def _calls(
+    workers: Sequence[WorkerProcess], events: Iterable[Event], attempts: Mapping[TaskId, int]
+) -> Iterator[str]:
+    """Every start of a task is one call of a handler, by the worker that had started it."""
+    started = {
+        (task_of(event.row), event.row["last_worker_id"], event.row["attempts_count"])
+        for event in events
+        if event.source == "task" and event.became("started")
+    }
+    starts = Counter((task, owner) for task, owner, _ in started)
+    calls: Counter[TaskId] = Counter()
+    for worker in workers:
+        mine: Counter[TaskId] = Counter()
+        for line in worker.of("call"):
+            task, attempt = _task(line), line.get("attempt")
+            if task is None:
+                yield f"{worker.name}: this call names no task: {show(line)}"
+                continue
+            mine[task] += 1
+            named = (task, worker.worker_id, attempt if type(attempt) is int else -1)
+            if attempt is not None and named not in started:
+                yield f"{worker.name}: {task}: it called attempt {attempt}, and had not started it"
+        for task, count in mine.items():
+            if count > starts[task, worker.worker_id] and task in attempts:
+                begun = starts[task, worker.worker_id]
+                yield f"{worker.name}: {task}: it called {count}, and had started {begun} of them"
+        calls.update(mine)
+    for task, count in attempts.items():
+        if calls[task] != count:
+            yield f"{task}: {count} attempts, but {calls[task]} calls of its handler"
+    for task in calls.keys() - attempts.keys():
+        yield f"{task}: its handler was called, but there is no such task"
+
+
+def _task(line: Mapping[str, Any]) -> TaskId | None:
+    run_id, slug, index = line.get("run_id"), line.get("step_slug"), line.get("task_index", 0)
+    if not isinstance(run_id, str) or not isinstance(slug, str) or type(index) is not int:
+        return None
+    return TaskId(run_id, slug, index)
