@@ -1,0 +1,271 @@
+"""Every invariant holds of a good history and is broken by a bad one, and by no other."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance.harness.invariants import (
+    INVARIANTS,
+    TaskId,
+    broken,
+    completed_by,
+    most_at_once,
+)
+from pgflow_ref.shape import FlowShape, Options, StepShape
+from tests.harness.histories import (
+    COMPLETED,
+    FAILED,
+    LIMITS,
+    RUN,
+    Story,
+    after,
+    archived,
+    claimed,
+    history,
+    instead,
+    of_run,
+    play,
+    queued,
+    run,
+    step,
+    task,
+    without,
+)
+
+
+def until(name: str) -> Story:
+    """The story as far as it came when it was looked at."""
+    names = list(COMPLETED)
+    return {known: COMPLETED[known] for known in names[: names.index(name) + 1]}
+
+
+END = "b's message is archived"
+
+BAD: dict[str, tuple[Story, set[str]]] = {
+    "a task is queued while its dependency runs": (
+        after(without(COMPLETED, "b is queued"), "a is claimed", queued(2, "b", 2)),
+        {"dependencies_first"},
+    ),
+    "a task is queued though its dependency failed": (
+        instead(FAILED, "a is completed", step(3, "a", "failed")),
+        {"dependencies_first", "counters_agree"},
+    ),
+    "a task is completed twice": (
+        {
+            **until("b is claimed"),
+            "b is completed": task(5, "b", status="completed"),
+            "b is queued again": task(6, "b", status="queued"),
+            "b is claimed again": claimed(6, "b", "w2", 2),
+            "b is completed again": task(7, "b", status="completed"),
+            "b's message is archived": archived(7, 2),
+        },
+        {"completed_once"},
+    ),
+    "a completed task gets another output": (
+        after(COMPLETED, END, task(8, "b", output="late")),
+        {"completed_once"},
+    ),
+    "a completed task fails": (
+        after(COMPLETED, END, task(7, "b", status="failed")),
+        {"completed_once"},
+    ),
+    "a task is tried once too often": (
+        after(
+            FAILED,
+            "b is claimed again",
+            task(7, "b", status="queued"),
+            claimed(7, "b", "w1", 3),
+        ),
+        {"attempts_in_bounds"},
+    ),
+    "a claim does not count": (
+        instead(COMPLETED, "b is claimed again", claimed(6, "b", "w2", 1)),
+        {"attempts_in_bounds"},
+    ),
+    "a claim counts twice": (
+        instead(COMPLETED, "b is claimed", claimed(4, "b", "w1", 2)),
+        {"attempts_in_bounds"},
+    ),
+    "a failure takes an attempt back": (
+        instead(
+            instead(
+                COMPLETED,
+                "b is to be tried again",
+                task(5, "b", status="queued", attempts_count=0),
+            ),
+            "b is claimed again",
+            claimed(6, "b", "w2", 1),
+        ),
+        {"attempts_in_bounds"},
+    ),
+    "a failed task is claimed": (
+        {
+            **until("b is claimed"),
+            "b fails": task(5, "b", status="failed"),
+            "b's message is archived": archived(5, 2),
+            "b is claimed again": claimed(6, "b", "w2", 2),
+        },
+        {"held_by_one"},
+    ),
+    "one worker claims a task and another ends it": (
+        instead(
+            COMPLETED,
+            "a's task is completed",
+            task(3, "a", status="completed", output=1, last_worker_id="w2"),
+        ),
+        {"held_by_one"},
+    ),
+    "one worker takes a task out of another's hands": (
+        after(COMPLETED, "a is claimed", task(2, "a", last_worker_id="w2")),
+        {"held_by_one"},
+    ),
+    "nobody claimed a task that is completed": (
+        instead(COMPLETED, "a is claimed", claimed(2, "a", None)),
+        {"held_by_one"},
+    ),
+    "a task is completed out of the queue": (
+        after(COMPLETED, "a is claimed", task(2, "a", status="queued")),
+        {"held_by_one"},
+    ),
+    "a message is archived a transaction late": (
+        instead(COMPLETED, END, archived(8, 2)),
+        {"archived_with_its_task"},
+    ),
+    "a message is archived before its task is over": (
+        after(without(COMPLETED, END), "b is claimed again", archived(6, 2)),
+        {"archived_with_its_task"},
+    ),
+    "a message is never archived": (without(COMPLETED, END), {"archived_with_its_task"}),
+    "a message of no task is archived": (
+        after(COMPLETED, END, archived(7, 99)),
+        {"archived_with_its_task"},
+    ),
+    "the run has an output that its leaf has not": (
+        instead(COMPLETED, "the run is completed", run(7, status="completed", output={"b": 1})),
+        {"output_of_leaves"},
+    ),
+    "the run has true where its leaf has 1": (
+        instead(
+            COMPLETED,
+            "the run is completed",
+            run(7, status="completed", output={"b": {"n": [True, True]}}),
+        ),
+        {"output_of_leaves"},
+    ),
+    "the run has no output of its leaf": (
+        instead(COMPLETED, "the run is completed", run(7, status="completed", output={})),
+        {"output_of_leaves"},
+    ),
+    "the run has the output of an inner step too": (
+        instead(
+            COMPLETED,
+            "the run is completed",
+            run(7, status="completed", output={"a": 1, "b": {"n": [1, True]}}),
+        ),
+        {"output_of_leaves"},
+    ),
+    "the run has no output at all": (
+        instead(COMPLETED, "the run is completed", run(7, status="completed", output=None)),
+        {"output_of_leaves"},
+    ),
+    "the last step is not counted": (without(COMPLETED, "no step remains"), {"counters_agree"}),
+    "the first step is counted late": (without(COMPLETED, "one step remains"), {"counters_agree"}),
+    "a step is counted that failed": (
+        instead(FAILED, "the run fails", run(7, status="failed", remaining_steps=0)),
+        {"counters_agree"},
+    ),
+    "a completed run fails": (
+        after(COMPLETED, END, run(8, status="failed")),
+        {"over_once"},
+    ),
+    "a failed run goes on": (after(FAILED, END, run(8, status="started")), {"over_once"}),
+    "a completed run gets another output": (
+        after(COMPLETED, END, run(8, output={"b": "late"})),
+        {"over_once"},
+    ),
+}
+
+
+def breaks(story: Story) -> set[str]:
+    return {check.__name__ for check in INVARIANTS if list(check(history(story)))}
+
+
+@pytest.mark.parametrize("story", [COMPLETED, FAILED, {}], ids=["completed", "failed", "empty"])
+def test_a_good_history_breaks_nothing(story: Story) -> None:
+    assert broken(history(story)) == []
+
+
+@pytest.mark.parametrize("name", ["a is claimed", "a's message is archived", "b is claimed again"])
+def test_a_history_that_goes_on_breaks_nothing(name: str) -> None:
+    assert broken(history(until(name))) == []
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_history_breaks_what_it_should_and_nothing_else(name: str) -> None:
+    story, expected = BAD[name]
+    assert breaks(story) == expected
+
+
+def test_every_invariant_has_a_history_that_breaks_it_alone() -> None:
+    alone = [next(iter(names)) for _, names in BAD.values() if len(names) == 1]
+    assert set(alone) == {check.__name__ for check in INVARIANTS}
+
+
+def test_what_is_broken_is_said_in_a_sentence_with_task_and_run() -> None:
+    (said,) = broken(history(BAD["a claim does not count"][0]))
+    assert said == "b[0] of run 01234567 went from attempt 1 to 1"
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_another_run_changes_nothing_in_the_judgement(name: str) -> None:
+    story, _ = BAD[name]
+    other = {f"other: {told}": of_run("other", change) for told, change in COMPLETED.items()}
+    assert breaks({**other, **story}) == breaks({**story, **other}) == breaks(story)
+
+
+def test_most_at_once_counts_what_is_started_and_not_over() -> None:
+    two = without(COMPLETED, "a's task is completed")
+    assert [most_at_once(play(story)) for story in ({}, COMPLETED, two)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("end", ["completed", "failed", "queued"])
+def test_a_task_that_is_over_or_given_back_is_not_at_once(end: str) -> None:
+    story = instead(COMPLETED, "a's task is completed", task(3, "a", status=end))
+    assert most_at_once(play(story)) == 1
+
+
+def test_a_task_that_changes_while_it_is_started_counts_once() -> None:
+    story = after(COMPLETED, "a is claimed", task(2, "a", last_worker_id="w2"))
+    assert most_at_once(play(story)) == 1
+
+
+def test_completed_by_counts_the_tasks_of_each_worker() -> None:
+    assert completed_by(play(COMPLETED)) == {"w1": 1, "w2": 1}
+    assert completed_by(play(FAILED)) == {"w1": 1}
+    assert completed_by(play({})) == {}
+
+
+def test_a_task_is_told_by_step_index_and_run() -> None:
+    assert str(TaskId(RUN, "pay", 3)) == "pay[3] of run 01234567"
+
+
+def test_the_flow_of_a_good_history_may_have_more_leaves() -> None:
+    leaves = FlowShape("flow", Options(), (StepShape("a"), StepShape("b")))
+    story = {
+        "start": run(1, status="started", remaining_steps=2, output=None),
+        "a": queued(1, "a", 1),
+        "b": queued(1, "b", 2),
+        "claim a": claimed(2, "a", "w1"),
+        "claim b": claimed(2, "b", "w1"),
+        "end a": task(3, "a", status="completed", output=None),
+        "end step a": step(3, "a", "completed"),
+        "one remains": run(3, remaining_steps=1),
+        "archive a": archived(3, 1),
+        "end b": task(4, "b", status="completed", output=False),
+        "end step b": step(4, "b", "completed"),
+        "archive b": archived(4, 2),
+        "end": run(4, status="completed", remaining_steps=0, output={"a": None, "b": False}),
+    }
+    one_short = instead(story, "end", run(4, status="completed", output={"b": False}))
+    assert broken(history(story)._replace(flow=leaves, max_attempts=LIMITS)) == []
+    assert broken(history(one_short)._replace(flow=leaves, max_attempts=LIMITS)) != []

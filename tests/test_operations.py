@@ -1,0 +1,237 @@
+"""Operations as values: their parameters fit their SQL, and they read rows as they should."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from pgflow_ref import FlowNotFound, RunExists
+from pgflow_ref import operations as ops
+from pgflow_ref.capabilities import probe
+from pgflow_ref.operations import Operation, Run, StepState, StoredFlow
+from pgflow_ref.shape import FlowShape, Options, StepShape
+from pgflow_ref.task import Completed, Failed, Result, Task, TaskKey
+
+RUN_ID, OTHER, WORKER = UUID(int=1), UUID(int=2), UUID(int=3)
+KEY = TaskKey(RUN_ID, "s", 4, 2)
+TASK = Task(KEY, "f", 9, "{}")
+NOW = dt.datetime(2025, 1, 1, tzinfo=dt.timezone.utc)
+LATER = NOW + dt.timedelta(seconds=1)
+
+
+def every(text: str, number: int, uuid: UUID) -> list[Operation[Any]]:
+    """All operations, with these values wherever there is a place for one."""
+    task = Task(TaskKey(uuid, text, number, number), text, number, text)
+    return [
+        ops.start_flow(text, text, uuid),
+        ops.get_run(uuid),
+        ops.get_run_with_states(uuid),
+        ops.stored_flow(text),
+        ops.register_worker(uuid, text, text),
+        ops.heartbeat(uuid),
+        ops.mark_stopped(uuid),
+        ops.read_messages(text, number, number),
+        ops.start_tasks(text, [number], uuid),
+        ops.claimed_tasks(text, [number], uuid),
+        ops.record(Result(task, Completed(text)), uuid),
+        ops.record(Result(task, Failed(text)), uuid),
+        probe(),
+    ]
+
+
+EVERY = every("f", 1, RUN_ID)
+each = pytest.mark.parametrize("operation", EVERY, ids=[operation.name for operation in EVERY])
+
+
+@each
+def test_the_parameters_are_those_of_the_sql(operation: Operation[Any]) -> None:
+    assert set(re.findall(r"%\((\w+)\)s", operation.sql)) == set(operation.params)
+    assert re.findall(r"%(?!\(\w+\)s)", operation.sql) == []
+
+
+def test_no_value_changes_the_sql() -> None:
+    other = every("'); DROP SCHEMA pgflow CASCADE; --%s", 2**62, OTHER)
+    assert [operation.sql for operation in other] == [operation.sql for operation in EVERY]
+
+
+@each
+def test_tables_and_functions_are_named_with_their_schema(operation: Operation[Any]) -> None:
+    """Whatever `search_path` a connection of the user's has."""
+    named = re.findall(r"(?:FROM|JOIN|INTO|(?<!FOR )UPDATE) (\w+(?:\.\w+)?)", operation.sql)
+    assert {name for name in named if "." not in name} <= {"mine", "LATERAL"}
+
+
+def test_every_operation_has_its_name() -> None:
+    assert len({operation.name for operation in EVERY}) == len(EVERY)
+
+
+@pytest.mark.parametrize(
+    "operation", [EVERY[4], EVERY[5], EVERY[6]], ids=["register", "heartbeat", "stopped"]
+)
+def test_operations_without_an_answer(operation: Operation[None]) -> None:
+    operation.read([])
+
+
+# Runs
+
+
+@pytest.mark.parametrize("answer", [RUN_ID, str(RUN_ID)])
+def test_start_flow(answer: object) -> None:
+    operation = ops.start_flow("f", '{"a": 1}', OTHER)
+    assert operation.params == {"flow_slug": "f", "input": '{"a": 1}', "run_id": OTHER}
+    assert operation.read([(answer,)]) == RUN_ID
+
+
+def test_what_refusals_of_start_flow_mean() -> None:
+    refusals = ops.start_flow("f", "1", OTHER).refusals
+    unknown = refusals["23503", "runs_flow_slug_fkey"]
+    assert isinstance(unknown, FlowNotFound)
+    assert str(unknown).startswith("flow 'f' is not in the database; ")
+    exists = refusals["23505", "runs_pkey"]
+    assert isinstance(exists, RunExists)
+    assert str(exists) == f"a run with the id '{OTHER}' is there already"
+    too_deep = refusals["54001", ""]
+    assert str(too_deep) == "$: is nested deeper than the server's stack depth allows"
+    assert len(refusals) == 3
+
+
+RUN_ROW = (RUN_ID, "f", "completed", '{"x": 0.10}', '{"s": 1e400}', 0, NOW, LATER, None)
+OPEN_ROW = (str(RUN_ID), "f", "started", "null", None, 2, NOW, None, None)
+
+
+def test_get_run() -> None:
+    read = ops.get_run(RUN_ID).read
+    assert read([]) is None
+    assert read([RUN_ROW]) == Run(
+        RUN_ID, "f", "completed", {"x": 0.1}, {"s": Decimal("1e400")}, 0, NOW, LATER, None
+    )
+    assert read([OPEN_ROW]) == Run(RUN_ID, "f", "started", None, None, 2, NOW, None, None)
+
+
+def test_get_run_with_states() -> None:
+    read = ops.get_run_with_states(RUN_ID).read
+    assert read([]) is None
+    a = ("a", "completed", 0, 1, None, NOW, NOW, LATER, None)
+    b = ("b", "failed", 0, 3, "boom", NOW, NOW, None, LATER)
+    run = read([(*RUN_ROW, *a), (*RUN_ROW, *b)])
+    assert run is not None
+    assert run.step_states == (
+        StepState("a", "completed", 0, 1, None, NOW, NOW, LATER, None),
+        StepState("b", "failed", 0, 3, "boom", NOW, NOW, None, LATER),
+    )
+    assert run.output == {"s": Decimal("1e400")}
+
+
+def test_a_run_without_steps() -> None:
+    run = ops.get_run_with_states(RUN_ID).read([(*OPEN_ROW, *[None] * 9)])
+    assert run is not None
+    assert run.step_states == ()
+
+
+# Definitions
+
+
+def test_stored_flow() -> None:
+    read = ops.stored_flow("f").read
+    assert read([]) is None
+    assert read([(3, 5, 60, None, None, None, None, [])]) == StoredFlow(
+        FlowShape("f", Options(3, 5, 60)), {}
+    )
+    assert read(
+        [
+            (3, 5, 60, "a", None, None, None, []),
+            (3, 5, 60, "b", 1, 2, 30, ["a"]),
+            (3, 5, 60, "c", None, None, 0, ["a", "b"]),
+        ]
+    ) == StoredFlow(
+        FlowShape(
+            "f",
+            Options(3, 5, 60),
+            (
+                StepShape("a"),
+                StepShape("b", ("a",), Options(1, 2, 30)),
+                StepShape("c", ("a", "b"), Options(timeout=0)),
+            ),
+        ),
+        {"a": 60, "b": 30, "c": 0},
+    )
+
+
+# Tasks
+
+LARGE = 2**60  # no float holds it
+
+
+def test_read_messages() -> None:
+    operation = ops.read_messages("f", 62, 10)
+    assert operation.params == {"queue_name": "f", "vt": 62, "qty": 10}
+    assert operation.read([]) == []
+    assert operation.read([(LARGE + 1,), (3,)]) == [LARGE + 1, 3]
+
+
+def test_start_tasks() -> None:
+    operation = ops.start_tasks("f", (3, LARGE), WORKER)
+    assert operation.params == {"flow_slug": "f", "message_ids": [3, LARGE], "worker_id": WORKER}
+    assert operation.read([(LARGE, '{"run": 1}'), (3, '{"run": 2}')]) == {
+        LARGE: '{"run": 1}',
+        3: '{"run": 2}',
+    }
+
+
+def test_claimed_tasks() -> None:
+    operation = ops.claimed_tasks("f", (3, LARGE), WORKER)
+    assert operation.params == {"flow_slug": "f", "message_ids": [3, LARGE], "worker_id": WORKER}
+    assert operation.read([(LARGE, str(RUN_ID), "s", 4, 2)]) == {LARGE: KEY}
+
+
+def test_a_claim_is_what_both_say() -> None:
+    """A message that another worker has, and one whose task was mine before, are left out."""
+    inputs = {1: '{"run": 1}', 2: '{"run": 2}', 4: '{"run": 4}'}
+    keys = {n: TaskKey(RUN_ID, "s", n, 1) for n in (4, 3, 1)}
+    assert ops.claim("f", inputs, keys) == (
+        Task(keys[1], "f", 1, '{"run": 1}'),
+        Task(keys[4], "f", 4, '{"run": 4}'),
+    )
+    assert ops.claim("f", {}, {}) == ()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "function", "params"),
+    [
+        (Completed("[1]"), "complete_task", {"output": "[1]"}),
+        (Completed(None), "complete_task", {"output": None}),
+        (Failed("no"), "fail_task", {"message": "no"}),
+    ],
+)
+def test_record(outcome: Completed | Failed, function: str, params: dict[str, object]) -> None:
+    operation = ops.record(Result(TASK, outcome), WORKER)
+    assert f"pgflow.{function}(" in operation.sql
+    owner = {"run_id": RUN_ID, "step_slug": "s", "task_index": 4, "attempt": 2, "worker_id": WORKER}
+    assert operation.params == {**owner, **params}
+    assert operation.read([("completed",)]) is True
+    assert operation.read([]) is False
+
+
+@pytest.mark.parametrize("outcome", [Completed("1"), Failed("no")])
+def test_only_the_owner_of_an_attempt_records_it(outcome: Completed | Failed) -> None:
+    sql = ops.record(Result(TASK, outcome), WORKER).sql
+    for condition in ("attempts_count = %(attempt)s", "last_worker_id = %(worker_id)s"):
+        assert condition in sql
+    assert sql.startswith("WITH mine AS MATERIALIZED (")
+    assert sql.endswith(" FROM mine")
+
+
+@pytest.mark.parametrize(
+    ("task", "shown"),
+    [
+        (Task(TaskKey(RUN_ID, "s", 0, 2), "f", 9, "{}"), f"f.s of run {RUN_ID}, attempt 2"),
+        (TASK, f"f.s[4] of run {RUN_ID}, attempt 2"),
+    ],
+)
+def test_how_a_task_is_shown(task: Task, shown: str) -> None:
+    assert str(task) == shown
