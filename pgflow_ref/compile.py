@@ -38,16 +38,18 @@ def compile_flow(shape: FlowShape) -> list[str]:
     # Slugs are pasted into the text: `check` has made sure that they hold nothing but letters,
     # digits and underscores, and options nothing but integers.
     check(shape)
-    statements = [f"SELECT pgflow.create_flow('{shape.slug}'{_options_sql(shape.options)});"]
+    options = _options_sql(shape.options)
+    statements = [f"SELECT pgflow.create_flow({_quoted(shape.slug)}{options});"]
     statements.extend(step_sql(shape.slug, step) for step in in_order(shape))
     return statements
 
 
 def step_sql(flow: str, step: StepShape) -> str:
     """The statement that adds one step, whose slugs and options have been checked."""
-    names = ", ".join(f"'{slug}'" for slug in step.depends_on)
+    names = ", ".join(_quoted(slug) for slug in step.depends_on)
     array = f", ARRAY[{names}]" if names else ""
-    return f"SELECT pgflow.add_step('{flow}', '{step.slug}'{array}{_options_sql(step.options)});"
+    given = f"{_quoted(flow)}, {_quoted(step.slug)}{array}{_options_sql(step.options)}"
+    return f"SELECT pgflow.add_step({given});"
 
 
 def check(shape: FlowShape) -> None:
@@ -147,8 +149,12 @@ def mermaid(shape: FlowShape) -> str:
     return "\n".join(["flowchart TD", *nodes, *edges])
 
 
+def _quoted(slug: str) -> str:
+    return "'" + slug + "'"  # not an f-string, which would write the name of an enum's member
+
+
 def _options_sql(options: Options) -> str:
-    return "".join(f", {name} => {value}" for name, value in options.given().items())
+    return "".join(f", {name} => {int(value)}" for name, value in options.given().items())
 
 
 def _check_dependencies(step: StepShape, known: set[str], *, flow: str) -> None:

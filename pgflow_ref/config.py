@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from typing import Final
 
 from pgflow_ref.errors import ConfigError
+from pgflow_ref.json_contract import printable
 
 _LIMITS: Final[dict[str, tuple[float, float]]] = {
     # option: least, most
@@ -18,6 +18,7 @@ _LIMITS: Final[dict[str, tuple[float, float]]] = {
     "heartbeat_interval": (0.1, 3600),
     "stop_timeout": (0, 86_400),
 }
+_LONG: Final = 10**100
 _WHOLE: Final = frozenset({"max_concurrency", "batch_size", "visibility_timeout"})
 
 
@@ -101,7 +102,8 @@ not 'many'
 
 def _problem(name: str, value: object) -> str | None:
     if name == "worker_name":
-        fine = value is None or (isinstance(value, str) and value != "" and "\x00" not in value)
+        text = isinstance(value, str) and value != "" and printable(value) == value
+        fine = value is None or text
         return None if fine else f"worker_name is a text that is not empty, not {value!r}"
     if name == "visibility_timeout" and value is None:
         return None
@@ -110,8 +112,10 @@ def _problem(name: str, value: object) -> str | None:
     if name in _WHOLE and not isinstance(value, int):
         return f"{name} is a whole number, not {value!r}"
     least, most = _LIMITS[name]
-    if math.isnan(value) or not least <= value <= most:
-        return f"{name} is between {least} and {most}, not {value}"
+    if not least <= value <= most:  # so put, NaN is not
+        far_off = isinstance(value, int) and abs(value) > _LONG
+        shown = "a number that is far off" if far_off else value
+        return f"{name} is between {least} and {most}, not {shown}"
     return None
 
 

@@ -20,6 +20,7 @@ rest. Everything is checked where it is declared.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
 
@@ -27,7 +28,7 @@ from pgflow_ref.errors import InvalidFlow
 from pgflow_ref.shape import FlowShape, Options, StepShape, check_options, check_slug
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from uuid import UUID
 
     from pgflow_ref.json_contract import Json
@@ -173,6 +174,10 @@ base_delay=None, timeout=None, start_delay=None)),)
             InvalidFlow: a slug, an option or a dependency is wrong, or the function does not take
                 two arguments.
         """
+        if callable(slug):
+            raise InvalidFlow(
+                f"step() takes its options first: @step(), then {slug!r}", flow=self.slug
+            )
         options = Options(max_attempts, base_delay, timeout, start_delay)
 
         def declare(handler: Callable[P, R]) -> Step[P, R]:
@@ -197,15 +202,15 @@ base_delay=None, timeout=None, start_delay=None)),)
     def __repr__(self) -> str:
         return f"<Flow {self.slug!r}: {', '.join(self._steps) or 'no steps'}>"
 
-    def _dependencies(self, step: str, given: Iterable[AnyStep | str]) -> tuple[str, ...]:
-        if isinstance(given, (str, Step)):
+    def _dependencies(self, step: str, given: object) -> tuple[str, ...]:
+        if isinstance(given, (str, Step)) or not isinstance(given, Iterable):
             raise InvalidFlow(
                 f"depends_on is a list of steps, not {given!r} alone", flow=self.slug, step=step
             )
-        names = []
+        names: list[str] = []
         for need in given:
             name = need.slug if isinstance(need, Step) else need
-            if name not in self._steps:
+            if not isinstance(name, str) or name not in self._steps:
                 raise InvalidFlow(
                     f"depends on {name!r}, which is not declared before it",
                     flow=self.slug,
@@ -260,6 +265,13 @@ class Job(Flow):
         Raises:
             InvalidFlow: the job has its step already, or as `Flow.step` says.
         """
+        self._check_alone()
+        return self.step(self.slug if slug is None else slug)
+
+    def _check_alone(self) -> None:
         if self._steps:
             raise InvalidFlow("a job has one step, and it is declared", flow=self.slug)
-        return super().step(self.slug if slug is None else slug)
+
+    def _check(self, shape: StepShape, handler: Handler) -> None:
+        self._check_alone()
+        super()._check(shape, handler)

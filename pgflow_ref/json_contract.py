@@ -6,8 +6,8 @@ integers have no limit, and a number with a fraction that a float cannot hold ex
 place of being bent into something near: a key that is no text, NaN, a lone surrogate.
 
 The standard library writes and reads nearly everything. Two things it cannot do, and only then the
-slower functions at the end of this module step in: a `Decimal` as a JSON number, and nesting deeper
-than Python's own stack.
+slower functions of `json_slow.py` step in: a `Decimal` as a JSON number, and nesting or integers
+beyond Python's own limits.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pgflow_ref.errors import NotJson
+from pgflow_ref.json_slow import number, read, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
 Json: TypeAlias = "bool | int | float | Decimal | str | list[Json] | dict[str, Json] | None"
 """A JSON value in Python."""
 
+_LEAST_LIMIT_ON_DIGITS: Final = 640  # that sys.set_int_max_str_digits takes
 _DEEP: Final = 200  # levels that the standard library surely manages on top of the caller's own
 _MAX_DIGITS: Final = 131_072  # before the point in PostgreSQL's numeric
 _MAX_SCALE: Final = 16_383  # after the point
 _MAX_TEXT: Final = 0x0FFF_FFFF  # bytes of one string in a jsonb
-_MAX_BITS: Final = int(_MAX_DIGITS * math.log2(10))
+_MANY_BITS: Final = 435_000  # a little less than the largest integer has
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_INT_TEXT_LIMIT: Final = 4_300  # digits, the default of sys.set_int_max_str_digits
 
 
 def encode(value: object) -> str:
@@ -55,7 +56,7 @@ def encode(value: object) -> str:
         pgflow_ref.errors.NotJson: $.items[1]: NaN is not a JSON number
     """
     if _survey(value):
-        return "".join(_written(value))
+        return "".join(write(value))
     return json.dumps(value, ensure_ascii=False, allow_nan=False, check_circular=False)
 
 
@@ -70,17 +71,14 @@ def decode(text: str) -> Json:
         [0.1, Decimal('0.1234567890123456789'), 12345678901234567890]
     """
     try:
-        try:
-            value: Json = json.loads(text, parse_float=_number, parse_constant=_no_number)
-        except RecursionError:
-            value = _read_deep(text)
+        value: Json = json.loads(text, parse_float=number, parse_constant=_no_number)
     except NotJson:
         raise
     except json.JSONDecodeError as error:
         raise NotJson("$", f"not JSON: {error}") from None
-    except ValueError:
-        # More digits than Python turns into an int without being asked to.
-        value = json.loads(text, parse_float=_number, parse_int=_big_integer)
+    except (RecursionError, ValueError):
+        # Too deep, or more digits than Python turns into an int without being asked to.
+        value = read(text)
     return value
 
 
@@ -112,8 +110,9 @@ def _survey(value: object) -> bool:
         for key, part in stack[-1]:
             kind = type(part)
             if kind is str:
-                if not part.isascii() or "\x00" in part:  # type: ignore[attr-defined,operator]
-                    _check_text(part, keys, key)  # type: ignore[arg-type]
+                assert isinstance(part, str)
+                if len(part) > _MAX_TEXT // 4 or not part.isascii() or "\x00" in part:
+                    _check_text(part, keys, key)
             elif kind is bool or part is None:
                 pass
             elif isinstance(part, (dict, list, tuple)):
@@ -159,7 +158,7 @@ def _check_keys(container: dict[object, object], keys: list[object]) -> None:
     for key in container:
         if not isinstance(key, str):
             raise NotJson(_path(keys[:-1], keys[-1]), f"a key is text, not {_show(key)}")
-        if not key.isascii() or "\x00" in key:
+        if len(key) > _MAX_TEXT // 4 or not key.isascii() or "\x00" in key:
             _check_text(key, keys, key)
 
 
@@ -169,9 +168,9 @@ def _check_scalar(part: object, keys: list[object], key: object) -> bool:
         _check_text(part, keys, key)
         return False
     if isinstance(part, int):
-        if part.bit_length() > _MAX_BITS:
+        if part.bit_length() > _MANY_BITS and abs(part) >= 10**_MAX_DIGITS:
             raise NotJson(_path(keys, key), f"PostgreSQL holds at most {_MAX_DIGITS} digits")
-        return part.bit_length() > _INT_TEXT_LIMIT * 3
+        return part.bit_length() > 3 * _LEAST_LIMIT_ON_DIGITS
     if isinstance(part, float):
         if not math.isfinite(part):
             shown = "NaN" if math.isnan(part) else "an infinity"
@@ -206,93 +205,11 @@ def _check_decimal(part: Decimal, keys: list[object], key: object) -> None:
 
 
 def _show(value: object) -> str:
-    shown = repr(value) if isinstance(value, (int, float)) else ""
-    return f"{type(value).__name__} {shown}".rstrip()
-
-
-def _written(value: object) -> Iterator[str]:
-    """Write a surveyed value piece by piece, without recursion."""
-    stack: list[Iterator[str | tuple[object]]] = [iter([(value,)])]
-    while stack:
-        piece = next(stack[-1], None)
-        if piece is None:
-            stack.pop()
-        elif isinstance(piece, str):
-            yield piece
-        elif isinstance(piece[0], (list, tuple, dict)):
-            stack.append(_pieces(piece[0]))
-        elif isinstance(piece[0], (Decimal, int)) and not isinstance(piece[0], bool):
-            yield f"{Decimal(piece[0]):f}" if isinstance(piece[0], int) else str(piece[0])
-        else:
-            yield json.dumps(piece[0], ensure_ascii=False)
-
-
-def _pieces(
-    container: list[object] | tuple[object, ...] | dict[str, object],
-) -> Iterator[str | tuple[object]]:
-    """A container as text pieces and, wrapped in a tuple, the values still to be written."""
-    if isinstance(container, dict):
-        yield "{"
-        for index, (key, part) in enumerate(container.items()):
-            yield (", " if index else "") + json.dumps(key, ensure_ascii=False) + ": "
-            yield (part,)
-        yield "}"
-    else:
-        yield "["
-        for index, part in enumerate(container):
-            if index:
-                yield ", "
-            yield (part,)
-        yield "]"
+    name = type(value).__name__
+    if isinstance(value, int) and value.bit_length() > _LEAST_LIMIT_ON_DIGITS:
+        return f"{name} of {value.bit_length()} bits"
+    return f"{name} {value!r}" if isinstance(value, (int, float)) else name
 
 
 def _no_number(text: str) -> Json:
     raise NotJson("$", f"not JSON: {text} is not a JSON number")
-
-
-def _number(text: str) -> float | Decimal:
-    near = float(text)
-    exact = Decimal(text)
-    # repr, because 0.1 as written is what people mean, not the binary fraction behind it.
-    return near if math.isfinite(near) and Decimal(repr(near)) == exact else exact
-
-
-def _big_integer(text: str) -> int:
-    # By way of Decimal, which has no limit on digits: the text came from PostgreSQL, which does.
-    return int(text) if len(text) <= _INT_TEXT_LIMIT else int(Decimal(text))
-
-
-_TOKEN: Final = re.compile(r'\s*(?:([\[\]{},:])|("(?:[^"\\]|\\.)*")|([^\s\[\]{},:"]+))', re.DOTALL)
-
-
-def _read_deep(text: str) -> Json:
-    """Read JSON of any depth: containers by a stack, everything else by the standard library.
-
-    Only for text that the standard library has found too deep, which jsonb has found well-formed.
-    """
-    root: list[Json] = []
-    stack: list[list[Json] | dict[str, Json]] = [root]
-    keys: list[str | None] = [None]
-    for mark, string, scalar in _TOKEN.findall(text):
-        if mark in ("]", "}"):
-            stack.pop()
-            keys.pop()
-            continue
-        if mark in (",", ":"):
-            continue
-        top = stack[-1]
-        if string and isinstance(top, dict) and keys[-1] is None:
-            keys[-1] = json.loads(string)
-            continue
-        value: Json = [] if mark == "[" else {} if mark == "{" else None
-        if not mark:
-            value = json.loads(string or scalar, parse_float=_number, parse_int=_big_integer)
-        if isinstance(top, dict):
-            top[str(keys[-1])] = value
-            keys[-1] = None
-        else:
-            top.append(value)
-        if isinstance(value, (list, dict)) and mark:
-            stack.append(value)
-            keys.append(None)
-    return root[0]

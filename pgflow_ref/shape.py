@@ -110,7 +110,8 @@ followed by ASCII letters, digits and underscores
     """
     longest = MAX_FLOW_SLUG if step is None else MAX_STEP_SLUG
     shown = _shorten(slug)
-    where = {"flow": shown if step is None else flow, "step": None if step is None else shown}
+    named = "" if shown is None else shown
+    where = {"flow": shown if step is None else flow, "step": None if step is None else named}
     if not isinstance(slug, str):
         raise InvalidFlow(f"a slug is text, not {type(slug).__name__}", **where)
     if not slug:
