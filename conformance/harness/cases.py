@@ -91,6 +91,7 @@ class Deviation:
     Attributes:
         worker: the adapter.
         case: the case's id.
+        holds: a text that one of the problems must hold; any other failure is not this one.
         reason: what it does instead.
         reference: where that is documented or discussed.
         date: since when it is known here.
@@ -98,6 +99,7 @@ class Deviation:
 
     worker: str
     case: str
+    holds: str
     reason: str
     reference: str
     date: str

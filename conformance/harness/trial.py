@@ -80,8 +80,10 @@ class Trial:
         """What the report says of it, given the deviation that is known, if there is one."""
         seen = self.seen
         outcome = self.outcome
-        if known is not None and outcome in ("passed", "failed"):
-            outcome = "deviation" if outcome == "failed" else "unexpected_pass"
+        if known is not None and outcome == "passed":
+            outcome = "unexpected_pass"
+        elif known is not None and outcome == "failed" and known.holds in "\n".join(self.problems):
+            outcome = "deviation"
         return records.Case(
             id=self.case.id,
             group=self.case.group,
@@ -152,20 +154,20 @@ class Trial:
             stack.callback(worker.close)
             worker.start()
         within = case.within * self.patience
-        for worker in self.workers:
-            worker.wait_ready()
-        if len(self.adapters) > 1:
-            # A fair start: else who starts faster has done most before the others are there.
-            databases.show_messages(database, case.shape.slug)
         try:
+            for worker in self.workers:
+                worker.wait_ready()
+            if len(self.adapters) > 1:
+                # A fair start: else who starts faster has done most before the others are there.
+                databases.show_messages(database, case.shape.slug)
             self._wait(database, within)
             for worker in self.workers:
                 worker.stop(within)
         finally:
             # Also of a case that went wrong: what happened until then is worth seeing.
             self.seen = judge.see(case, self.workers, run_ids, database.connection)
-        for worker in self.workers:
-            self.problems.extend(worker.problems)
+            for worker in self.workers:
+                self.problems.extend(worker.problems)
         self.problems.extend(judge.problems(self.seen))
 
     def _fixture(self, adapter: Adapter) -> Path:

@@ -190,6 +190,7 @@ KNOWN = """\
 [[deviation]]
 worker = "deno"
 case = "some.case"
+holds = "is missing"
 reason = "it does not"
 reference = "somewhere"
 date = "2026-01-01"
@@ -199,7 +200,7 @@ date = "2026-01-01"
 def test_deviations_are_read(tmp_path: Path) -> None:
     path = write(tmp_path, KNOWN, "deviations.toml")
     assert load_deviations(path) == [
-        Deviation("deno", "some.case", "it does not", "somewhere", "2026-01-01")
+        Deviation("deno", "some.case", "is missing", "it does not", "somewhere", "2026-01-01")
     ]
     assert load_deviations(write(tmp_path, "", "empty.toml")) == []
 

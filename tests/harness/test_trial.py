@@ -74,22 +74,24 @@ def test_a_mistake_of_the_suite_is_not_blamed_on_a_worker(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("outcome", "known", "recorded"),
+    ("outcome", "problem", "known", "recorded"),
     [
-        ("passed", False, "passed"),
-        ("failed", False, "failed"),
-        ("unsupported", False, "unsupported"),
-        ("passed", True, "unexpected_pass"),
-        ("failed", True, "deviation"),
-        ("unsupported", True, "unsupported"),
+        ("passed", None, False, "passed"),
+        ("failed", "it does not", False, "failed"),
+        ("unsupported", "no", False, "unsupported"),
+        ("passed", None, True, "unexpected_pass"),
+        ("failed", "run 1: it does not", True, "deviation"),
+        ("failed", "it did not even start", True, "failed"),
+        ("unsupported", "it does not", True, "unsupported"),
     ],
 )
 def test_a_known_deviation_is_told_from_a_failure(
-    outcome: Outcome, known: bool, recorded: Outcome, tmp_path: Path
+    outcome: Outcome, problem: str | None, known: bool, recorded: Outcome, tmp_path: Path
 ) -> None:
     trial = trial_of(tmp_path)
     trial.outcome = outcome
-    deviation = Deviation("sh", CASE.id, "it does not", "somewhere", "2026-01-01")
+    trial.problems = [problem] if problem else []
+    deviation = Deviation("sh", CASE.id, "it does not", "too old", "somewhere", "2026-01-01")
     record = trial.record("0.5.0", "again", deviation if known else None)
     assert record.outcome == recorded
     assert (record.deviation is not None) == known
