@@ -181,6 +181,8 @@ base_delay=None, timeout=None, start_delay=None)),)
         options = Options(max_attempts, base_delay, timeout, start_delay)
 
         def declare(handler: Callable[P, R]) -> Step[P, R]:
+            if isinstance(handler, Step):  # a step of another flow, whose work this one does too
+                handler = handler.handler
             name = slug if slug is not None else getattr(handler, "__name__", "")
             shape = StepShape(name, self._dependencies(name, depends_on), options)
             self._check(shape, handler)

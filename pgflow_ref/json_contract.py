@@ -56,7 +56,7 @@ def encode(value: object) -> str:
         pgflow_ref.errors.NotJson: $.items[1]: NaN is not a JSON number
     """
     if _survey(value):
-        return "".join(write(value))
+        return write(value)
     return json.dumps(value, ensure_ascii=False, allow_nan=False, check_circular=False)
 
 

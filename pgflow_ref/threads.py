@@ -23,10 +23,17 @@ class Threads:
         self._lock = threading.Lock()
         self._count = 0
         self._idle = 0  # threads less jobs that are not over
+        self._is_closed = False
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Perform a job, which must not raise, in some thread, at once."""
+        """Perform a job, which must not raise, in some thread, at once.
+
+        Raises:
+            RuntimeError: the threads are closed.
+        """
         with self._lock:
+            if self._is_closed:
+                raise RuntimeError("these threads are closed")
             if self._idle > 0:
                 self._idle -= 1
             else:
@@ -37,8 +44,10 @@ class Threads:
 
     def close(self) -> None:
         """Let every thread end, once its job is over."""
-        for _ in range(self._count):
-            self._jobs.put(None)
+        with self._lock:
+            self._is_closed = True
+            for _ in range(self._count):
+                self._jobs.put(None)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

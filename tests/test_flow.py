@@ -325,3 +325,14 @@ def test_a_job_cannot_get_a_second_step_by_another_way() -> None:
     said = "flow 'send': a job has one step, and it is declared"
     assert refusal(lambda: second(handler)) == said
     assert refusal(lambda: job.step("c")(handler)) == said
+
+
+def test_a_step_may_do_the_work_of_another() -> None:
+    first, second = Flow("first"), Flow("second")
+
+    @first.step()
+    async def work(argument: Any, context: Any) -> Any:  # noqa: ARG001
+        return argument
+
+    again = second.step()(work)
+    assert (again.slug, again.handler) == ("work", work.handler)

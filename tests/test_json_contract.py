@@ -520,6 +520,21 @@ def test_what_is_not_json_is_noticed_in_a_deep_text(text: str) -> None:
         decode("[" * DEEP + text + "]" * DEEP)
 
 
+TOKENS = st.sampled_from([*'[]{},: \n"-01.e', '"a"', "null", "true", "NaN", "1.5", "\u2003", "\\u"])
+
+
+@settings(patient, max_examples=1_000)
+@given(st.lists(TOKENS, max_size=12).map("".join))
+def test_what_is_json_is_the_same_for_both_readers(text: str) -> None:
+    try:
+        value = decode(text)
+    except NotJson:
+        with pytest.raises(NotJson):
+            json_slow.read(text)
+    else:
+        assert repr(json_slow.read(text)) == repr(value)
+
+
 @pytest.mark.parametrize(
     ("opened", "closed"), [("[", ""), ("[", "]" * (DEEP + 1)), ("[", "}" * DEEP), ('{"k":', "")]
 )

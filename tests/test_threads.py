@@ -6,6 +6,8 @@ import threading
 from functools import partial
 from queue import SimpleQueue
 
+import pytest
+
 from pgflow_ref.threads import Threads
 
 PATIENCE = 30  # seconds, which only a test that fails takes
@@ -122,3 +124,10 @@ def test_close_lets_running_jobs_end() -> None:
 
 def test_close_without_jobs() -> None:
     end(Threads("none"), "none")
+
+
+def test_a_job_that_comes_after_the_end_is_refused() -> None:
+    threads = Threads("closed")
+    threads.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        threads.submit(lambda: None)
