@@ -154,6 +154,7 @@ class Trial:
             stack.callback(worker.close)
             worker.start()
         within = case.within * self.patience
+        problem: WorkerProblem | None = None
         try:
             for worker in self.workers:
                 worker.wait_ready()
@@ -163,11 +164,15 @@ class Trial:
             self._wait(database, within)
             for worker in self.workers:
                 worker.stop(within)
-        finally:
-            # Also of a case that went wrong: what happened until then is worth seeing.
-            self.seen = judge.see(case, self.workers, run_ids, database.connection)
-            for worker in self.workers:
-                self.problems.extend(worker.problems)
+        except WorkerProblem as error:
+            problem = error
+        # Also of a case that went wrong: what happened until then is worth seeing. But not after
+        # Ctrl-C, which may have come in the middle of a query on this connection.
+        self.seen = judge.see(case, self.workers, run_ids, database.connection)
+        for worker in self.workers:
+            self.problems.extend(worker.problems)
+        if problem is not None:
+            raise problem
         self.problems.extend(judge.problems(self.seen))
 
     def _fixture(self, adapter: Adapter) -> Path:
