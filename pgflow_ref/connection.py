@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 # Classes of SQLSTATE: connection, rollback, resources, not in the right state, operator, system.
 _PASSING: Final = frozenset({"08", "40", "53", "55", "57", "58"})
+_PREPARE_AFTER: Final = 5  # executions of a statement: psycopg's own default
 _CONNECT_TIMEOUT: Final = "10"  # seconds, where the URL does not say otherwise
 
 
@@ -60,37 +61,29 @@ def connect(url: str, *, prepare: bool = True) -> psycopg.Connection[tuple[objec
         DatabaseUnavailable: see `parameters` and `unavailable`.
     """
     try:
-        connection = psycopg.Connection.connect(
+        return psycopg.Connection.connect(
             **parameters(url),  # type: ignore[arg-type]
             autocommit=True,
             row_factory=tuple_row,
+            prepare_threshold=_PREPARE_AFTER if prepare else None,
         )
     except psycopg.Error as error:
         raise unavailable(url, error) from None
-    if not prepare:
-        connection.prepare_threshold = None
-    return connection
 
 
 async def connect_async(
     url: str, *, prepare: bool = True
 ) -> psycopg.AsyncConnection[tuple[object, ...]]:
-    """Open an asynchronous connection that commits by itself.
-
-    Raises:
-        DatabaseUnavailable: see `parameters` and `unavailable`.
-    """
+    """Open an asynchronous connection; as `connect`."""
     try:
-        connection = await psycopg.AsyncConnection.connect(
+        return await psycopg.AsyncConnection.connect(
             **parameters(url),  # type: ignore[arg-type]
             autocommit=True,
             row_factory=tuple_row,
+            prepare_threshold=_PREPARE_AFTER if prepare else None,
         )
     except psycopg.Error as error:
         raise unavailable(url, error) from None
-    if not prepare:
-        connection.prepare_threshold = None
-    return connection
 
 
 class Line:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _WIDTH: Final = 10_000  # of a timeline in its own units, so that every position is an integer
 BARS: Final = 1_500  # drawn in one timeline: more cannot be told apart on any screen
-_ALLBARS: Final = 60_000  # drawn in one page, at about 12 bytes each
 _BINS: Final = 120  # points of the curve above a timeline
 CURVE: Final = 64  # its height in pixels
 _SHADES: Final = 4  # of one colour, by step
