@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conformance.core import evidence
 from conformance.harness import cases
 from conformance.harness.adapters import AdapterError, find
 from conformance.harness.cases import FIXTURES, CaseError, Deviation
 from conformance.harness.databases import Cluster
 from conformance.harness.plugin import Carrier, Conductor, carry, session_of
+from conformance.harness.session import CORE
+from pgflow_ref.profiles import ProfileError, known, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +47,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=1.0,
         help="how much longer to wait for workers than usual (default: %(default)s)",
     )
+    group.addoption(
+        "--core",
+        action="append",
+        metavar="VERSION",
+        help="a version of pgflow's core to compare with its model; may be given several times"
+        " (default: all that are known). Workers are tested on the first (default: 0.5.0)",
+    )
+    group.addoption(
+        "--core-patch",
+        metavar="FILE",
+        help="SQL to run after the core's own, to try a change before it is released",
+    )
+    group.addoption(
+        "--differential-minutes",
+        type=float,
+        metavar="N",
+        help="compare each core with its model for so long, with histories that are new each time",
+    )
+    group.addoption(
+        "--differential-seed",
+        type=int,
+        default=None,
+        metavar="SEED",
+        help="the seed of those histories (default: from the clock; it is in the report)",
+    )
+    group.addoption(
+        "--replay",
+        metavar="HISTORY",
+        help="play just this history, as a report of a difference gives it",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,8 +87,11 @@ def pytest_configure(config: pytest.Config) -> None:
     names = _workers(config)
     try:
         found = [find(name).name for name in names]
+        for core in _cores(config):
+            load(core)
+        evidence.decode(config.getoption("--replay") or evidence.encode([]))
         cases.load_deviations(FIXTURES / "deviations.toml")
-    except (AdapterError, CaseError) as error:
+    except (AdapterError, CaseError, ProfileError, ValueError) as error:
         pytest.exit(f"the suite cannot run: {error}", returncode=2)
     if len(set(found)) < len(found):
         pytest.exit(
@@ -71,12 +107,22 @@ def _workers(config: pytest.Config) -> list[str]:
     return list(config.getoption("--worker") or ["python", "deno"])
 
 
+def _cores(config: pytest.Config) -> list[str]:
+    """The cores to compare with the model; a patch fits one version."""
+    chosen = config.getoption("--core")
+    if config.getoption("--core-patch"):
+        return list(chosen or [CORE])[:1]
+    return list(chosen or known())
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test of every case, and for `worker` one for each worker."""
     try:
         if "worker_name" in metafunc.fixturenames:
             names = _workers(metafunc.config)
             metafunc.parametrize("worker_name", [find(name).name for name in names])
+        if "core_version" in metafunc.fixturenames:
+            metafunc.parametrize("core_version", _cores(metafunc.config))
         if "case" in metafunc.fixturenames:
             listed = cases.load(FIXTURES / "cases" / f"{metafunc.module.CASES}.yaml")
             metafunc.parametrize("case", listed, ids=[case.id for case in listed])

@@ -13,7 +13,7 @@ import pytest
 from conformance.harness import records
 from conformance.harness.adapters import AdapterError
 from conformance.harness.report import write_report
-from conformance.harness.session import Session, open_session
+from conformance.harness.session import Choice, PatchError, Session, open_session
 from conformance.harness.summary import SYMBOLS, WORDS, print_summary
 from pgflow_ref.errors import PgflowError
 
@@ -75,9 +75,14 @@ class Conductor:
         """The session; it is opened at the first call."""
         if self.session is None:
             try:
-                patience = self.config.getoption("--patience")
-                self.session, self._server = open_session(self.names, patience, self._say)
-            except (AdapterError, PgflowError) as error:
+                choice = Choice(
+                    tuple(self.names),
+                    self.config.getoption("--patience"),
+                    tuple(self.config.getoption("--core") or ()),
+                    self.config.getoption("--core-patch"),
+                )
+                self.session, self._server = open_session(choice, self._say)
+            except (AdapterError, PgflowError, PatchError) as error:
                 pytest.exit(f"the suite cannot run: {error}", returncode=2)
             self.suite = self.session.suite()
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -165,8 +170,9 @@ class Conductor:
         if self.config.get_verbosity() == 0:
             count = f"{len(self.cases):3}/{max(self.expected, len(self.cases))}"
             mark, word = SYMBOLS[case.outcome], WORDS[case.outcome]
-            said = "" if case.outcome == "passed" else f"  {word}"
-            who = " + ".join(case.workers)
+            said = f"  {case.note}" if case.outcome == "passed" and case.note else ""
+            said = said if case.outcome == "passed" else f"  {word}"
+            who = " + ".join(case.workers) or f"core {case.core}"
             self._print(f"{count} {mark} {case.id:<30} {who:<16} {case.seconds:5.1f} s{said}")
 
     def _say(self, text: str) -> None:

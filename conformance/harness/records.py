@@ -119,6 +119,7 @@ class Case:
         tasks: how many tasks each worker completed.
         log: the tail of each worker's stderr.
         repeat: the one command that runs exactly this again.
+        note: what else there is to say of a result, in a few words.
     """
 
     id: str
@@ -137,6 +138,7 @@ class Case:
     repeat: str = ""
     deviation: Deviation | None = None
     timeline: tuple[Span, ...] = ()
+    note: str = ""
 
     @property
     def mixed(self) -> bool:
@@ -326,6 +328,7 @@ def _case(fields: _Fields) -> Case:
         repeat=fields.text("repeat", ""),
         deviation=None if deviation is None else _deviation(deviation),
         timeline=tuple(map(_span, fields.objects("timeline"))),
+        note=fields.text("note", ""),
     )
 
 

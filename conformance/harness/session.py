@@ -6,18 +6,45 @@ import json
 import platform
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
 
 from conformance.harness import records
 from conformance.harness.adapters import Adapter, find, prepare
 from conformance.harness.databases import TEMPLATE, Cluster
 from pgflow_ref import EmbeddedPostgres, __version__
-from pgflow_ref.install import install
+from pgflow_ref.install import inspect, install
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+
+    from conformance.harness.databases import Connection
 
 CORE: Final = "0.5.0"
+"""The core that workers are tested on, where none is asked for."""
+
+
+class PatchError(Exception):
+    """The patch of the core cannot be applied; the message says why."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was asked for.
+
+    Attributes:
+        workers: who takes part.
+        patience: how much longer to wait than usual.
+        cores: versions of the core, or none for the usual ones.
+        patch: a file of SQL to run after the core's own, or None.
+    """
+
+    workers: tuple[str, ...]
+    patience: float = 1.0
+    cores: tuple[str, ...] = ()
+    patch: str | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +59,7 @@ class Session:
     postgresql: str
     replaced: tuple[str, ...]
     stand_ins: tuple[str, ...]
+    patch: str | None
 
     def adapter(self, name: str) -> Adapter:
         """The adapter with this name."""
@@ -68,15 +96,15 @@ class Session:
         )
 
 
-def open_session(
-    names: Sequence[str], patience: float, say: Callable[[str], None]
-) -> tuple[Session, EmbeddedPostgres]:
+def open_session(choice: Choice, say: Callable[[str], None]) -> tuple[Session, EmbeddedPostgres]:
     """Prepare the workers, start the server and make the template that cases are copied from.
 
     Raises:
-        AdapterError, PgflowError: the suite cannot run; the message says why.
+        AdapterError, PgflowError, PatchError: the suite cannot run; the message says why.
     """
-    adapters = tuple(find(name) for name in names)
+    core = choice.cores[0] if choice.cores else CORE
+    patch = None if choice.patch is None else read_patch(Path(choice.patch))
+    adapters = tuple(find(name) for name in choice.workers)
     for adapter in adapters:
         if adapter.prepare:
             say(f"preparing worker {adapter.name}")
@@ -86,19 +114,50 @@ def open_session(
     try:
         cluster = Cluster(server.url())
         cluster.create(TEMPLATE)
-        say(f"installing pgmq and pgflow core {CORE}")
-        report = install(cluster.url_of(TEMPLATE), CORE, say=say)
+        say(f"installing pgmq and pgflow core {core}")
+        report = install(cluster.url_of(TEMPLATE), core, say=say)
+        if patch is not None:
+            with cluster.connect(TEMPLATE) as connection:
+                apply_patch(connection, patch, choice.patch or "")
+                found = inspect(connection).core.difference
+            say(f"{choice.patch} makes this another core than {core}: {found or 'in nothing'}")
     except BaseException:
         server.stop()
         raise
     session = Session(
         server=server.url(),
-        patience=patience,
+        patience=choice.patience,
         adapters=adapters,
         core=report.core,
         pgmq=report.pgmq,
         postgresql=server.version,
         replaced=report.replaced,
         stand_ins=report.stand_ins,
+        patch=patch,
     )
     return session, server
+
+
+def read_patch(path: Path) -> str:
+    """The SQL of a patch.
+
+    Raises:
+        PatchError: there is no such file, or it is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PatchError(f"{path} cannot be read: {error}") from None
+
+
+def apply_patch(connection: Connection, patch: str, name: str) -> None:
+    """Run a patch of the core.
+
+    Raises:
+        PatchError: the server refuses it.
+    """
+    try:
+        connection.execute(patch.encode())
+    except psycopg.Error as error:
+        said = error.diag.message_primary or str(error)
+        raise PatchError(f"{name}: the server refuses it: {said} ({error.sqlstate})") from None

@@ -1,0 +1,1 @@
+"""The SQL of the core against the executable model."""

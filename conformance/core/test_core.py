@@ -1,0 +1,123 @@
+"""Every version of the core does what its model does, after any call, in any order."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import psycopg
+import pytest
+
+from conformance.core import evidence, machine, subject
+from conformance.core.history import Counts, Difference
+from conformance.core.subject import Subject
+from conformance.harness.plugin import carry
+from conformance.harness.records import Case
+from pgflow_ref.profiles import load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conformance.harness.databases import Cluster
+    from conformance.harness.session import Session
+    from pgflow_ref.model import Profile
+
+HISTORIES = 100
+"""For each version: some 5,000 calls, in which every behaviour of its profile shows."""
+
+PROMISE = "Whatever is called, in any order, the core does what its model says."
+
+
+class Asked(NamedTuple):
+    """What the command line asks for, beside the usual."""
+
+    minutes: float | None
+    seed: int
+    replay: str | None
+
+
+@pytest.fixture
+def asked(pytestconfig: pytest.Config) -> Asked:
+    """The options of the differential tests."""
+    seed = pytestconfig.getoption("--differential-seed")
+    return Asked(
+        pytestconfig.getoption("--differential-minutes"),
+        int(time.time()) if seed is None else seed,
+        pytestconfig.getoption("--replay"),
+    )
+
+
+@pytest.fixture
+def core(core_version: str, cluster: Cluster, session: Session) -> Iterator[Subject]:
+    """A database with this core and a clock of its own."""
+    name = f"core_{core_version.replace('.', '_')}"
+    profile = load(core_version).profile
+    try:
+        subject.create(cluster, name, profile, session.patch)
+        with psycopg.connect(cluster.url_of(name)) as connection:
+            yield Subject(connection, profile)
+            connection.rollback()
+    finally:
+        cluster.drop(name)
+
+
+def test_core_does_what_its_model_does(
+    core: Subject, asked: Asked, request: pytest.FixtureRequest
+) -> None:
+    """The differential test; it also fails where a behaviour of the profile never showed."""
+    profile, began = core.profile, time.monotonic()
+    counts, found = Counts(), None
+    try:
+        counts = _play(core, asked)
+    except Difference as difference:
+        found = evidence.shorten(difference, core)
+    missing = sorted(profile.behaviours - counts.behaviours.keys())
+    covers = found is None and asked.replay is None
+    problems = list(found.problems) if found else []
+    problems += [f"no history shows {name}, which its profile lists" for name in missing if covers]
+    shown = len(profile.behaviours) - len(missing)
+    patch = request.config.getoption("--core-patch")
+    repeat = f"./scripts/conformance '{request.node.nodeid}'" + (
+        f" --core-patch '{patch}'" if patch else ""
+    )
+    if found is not None:
+        repeat += f" --replay {evidence.encode([call for call, _ in found.history])}"
+    case = Case(
+        id=f"core.does_what_its_model_does[{profile.core}]",
+        group="core",
+        promise=PROMISE,
+        reference="docs/core-behaviour.md",
+        core=profile.core,
+        workers=(),
+        outcome="failed" if problems else "passed",
+        seconds=round(time.monotonic() - began, 3),
+        problems=tuple(problems),
+        calls=counts.calls,
+        log={"psql": evidence.script(found)} if found else {},
+        repeat=repeat,
+        note=_note(profile, counts, shown, asked),
+    )
+    carry(request.node, case, [])
+    if problems:
+        said = evidence.script(found) if found else "\n".join(problems)
+        pytest.fail(f"{PROMISE}\n\n{said}\n\nto repeat: {repeat}", pytrace=False)
+
+
+def _play(core: Subject, asked: Asked) -> Counts:
+    """Play what was asked for.
+
+    Raises:
+        Difference: the model and the database differ.
+    """
+    if asked.replay is not None:
+        return evidence.replay(evidence.decode(asked.replay), core.profile, core)
+    if asked.minutes is not None:
+        return machine.play_on(core, core.profile, asked.minutes * 60, asked.seed)
+    return machine.play(core, core.profile, HISTORIES)
+
+
+def _note(profile: Profile, counts: Counts, shown: int, asked: Asked) -> str:
+    if asked.replay is not None:
+        return "one history"
+    seed = f", seed {asked.seed}" if asked.minutes is not None else ""
+    return f"{counts.calls:,} calls, {shown} of {len(profile.behaviours)} behaviours shown{seed}"
