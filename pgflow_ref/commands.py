@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import logging
@@ -13,6 +14,8 @@ from typing import Any, Final
 
 import click
 from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
 
 from pgflow_ref import __version__
 from pgflow_ref.compile import check, compile_flow, mermaid, to_json
@@ -20,6 +23,7 @@ from pgflow_ref.config import WorkerConfig
 from pgflow_ref.flow import Flow
 
 _DEFAULTS: Final = WorkerConfig()
+_SIGNS: Final = {"+": "[green]+[/green]", "-": "[red]-[/red]", "~": "[yellow]~[/yellow]"}
 
 
 def _flow(_ctx: click.Context, _param: click.Parameter, value: str) -> Flow:
@@ -196,3 +200,48 @@ def demo(url: str | None) -> None:
     from pgflow_ref import demo as show  # noqa: PLC0415  # loads psycopg and asyncio
 
     sys.exit(show.run(url, Console()))
+
+
+@cli.group()
+def core() -> None:
+    """What the versions of pgflow's core do."""
+
+
+@core.command("diff")
+@click.argument("base")
+@click.argument("candidate")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+def diff(base: str, candidate: str, as_json: bool) -> None:
+    """What changed from one version of the core to another, for whom, and where."""
+    from pgflow_ref import profiles  # noqa: PLC0415  # takes tomli on Python 3.10
+    from pgflow_ref.install import pins  # noqa: PLC0415  # loads psycopg
+
+    found = profiles.changes(base, candidate)
+    schema = pins.changes(base, candidate)
+    if as_json:
+        click.echo(json.dumps({**dataclasses.asdict(found), "schema": schema}, indent=2))
+        return
+    console = Console(highlight=False)
+    console.print(f"[bold]pgflow core {base} to {candidate}[/bold]")
+    for concern in profiles.CONCERNS:
+        begins = [entry for entry in found.begins if entry.concerns == concern]
+        ends = [ending for ending in found.ends if ending.entry.concerns == concern]
+        if begins or ends:
+            console.print(f"\n[bold]For {concern}[/bold]")
+        for entry in begins:
+            _say(console, "+", entry.name, f"{entry.says} {entry.means}", entry.where)
+        for ending in ends:
+            said = f"{ending.says} (Before: {ending.entry.says})"
+            _say(console, "-", ending.entry.name, said, ending.where)
+    if schema:
+        console.print("\n[bold]For the schema[/bold]")
+    for sign, what in schema:
+        console.print(f"  {_SIGNS[sign]} {escape(what)}")
+    if not (found.begins or found.ends or schema):
+        console.print("Nothing that this project knows of.")
+
+
+def _say(console: Console, sign: str, name: str, text: str, where: str) -> None:
+    console.print(f"  {_SIGNS[sign]} [bold]{name}[/bold]")
+    console.print(Padding(escape(text), (0, 0, 0, 4)))
+    console.print(Padding(f"[dim]{escape(where)}[/dim]", (0, 0, 0, 4)))

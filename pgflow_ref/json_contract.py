@@ -71,11 +71,12 @@ def decode(text: str) -> Json:
         [0.1, Decimal('0.1234567890123456789'), 12345678901234567890]
     """
     try:
-        value: Json = json.loads(text, parse_float=number, parse_constant=_no_number)
+        value: Json = _DECODER.decode(text)
     except NotJson:
         raise
     except json.JSONDecodeError as error:
-        raise NotJson("$", f"not JSON: {error}") from None
+        said = "Unexpected UTF-8 BOM" if text.startswith("\ufeff") else str(error)
+        raise NotJson("$", f"not JSON: {said}") from None
     except (RecursionError, ValueError):
         # Too deep, or more digits than Python turns into an int without being asked to.
         value = read(text)
@@ -213,3 +214,6 @@ def _show(value: object) -> str:
 
 def _no_number(text: str) -> Json:
     raise NotJson("$", f"not JSON: {text} is not a JSON number")
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=number, parse_constant=_no_number)

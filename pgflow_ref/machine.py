@@ -26,8 +26,9 @@ The rules, in the order in which `_decide` applies them after every event:
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pgflow_ref.execute import STOPPED, timed_out
 from pgflow_ref.protocol import (
@@ -108,8 +109,10 @@ class Running:
     deadline: float
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+_NOTHING: Final[Mapping[TaskKey, Running]] = MappingProxyType({})
+
+
+class State(NamedTuple):
     """All that a worker knows. Times are seconds on the clock that the events come with."""
 
     plan: Plan
@@ -119,7 +122,7 @@ class State:
     poll_at: float = 0.0
     poll_wait: float = 0.0  # the last wait after an empty read; 0 after a message
     poll_retry: float = 0.0  # the last wait after a failed read; 0 after a good one
-    running: Mapping[TaskKey, Running] = field(default_factory=dict)
+    running: Mapping[TaskKey, Running] = _NOTHING
     outbox: tuple[Result, ...] = ()
     recording: tuple[Result, ...] = ()
     apart: int = 0  # how many of the outbox's first results are recorded alone: refused together
@@ -150,7 +153,7 @@ def step(state: State, event: Event) -> tuple[State, list[Command]]:
         [Heartbeat(), Read(quantity=10, visibility_timeout=62)]
     """
     commands: list[Command] = []
-    state = _take_in(replace(state, now=max(state.now, event.now)), event, commands)
+    state = _take_in(state._replace(now=max(state.now, event.now)), event, commands)
     return _decide(state, commands), commands
 
 
@@ -178,20 +181,20 @@ def _take_in(  # noqa: C901, PLR0911  # one case for each event
             return state
         case Registered():
             phase = Phase.RUNNING if state.stop_by is None else Phase.STOPPING
-            return replace(state, phase=phase, poll_at=state.now, heartbeat_at=state.now)
+            return state._replace(phase=phase, poll_at=state.now, heartbeat_at=state.now)
         case MessagesRead():
             return _take_in_messages(state, event, commands)
         case TasksClaimed():
-            return _take_in_tasks(replace(state, reading=False, poll_retry=0.0), event, commands)
+            return _take_in_tasks(state._replace(reading=False, poll_retry=0.0), event, commands)
         case PollFailed():
             wait = _longer(state.poll_retry)
-            return replace(state, reading=False, poll_at=state.now + wait, poll_retry=wait)
+            return state._replace(reading=False, poll_at=state.now + wait, poll_retry=wait)
         case Finished():
             return _take_in_outcome(state, event)
         case Recorded():
             made_work = any(_may_make_work(state.plan, result) for result in state.recording)
             poll_at = state.now if made_work or state.free <= 0 else state.poll_at
-            return replace(state, recording=(), record_retry=0.0, poll_at=poll_at)
+            return state._replace(recording=(), record_retry=0.0, poll_at=poll_at)
         case NotRecorded():
             return _take_in_refusal(state, event, commands)
         case StopRequested():
@@ -204,13 +207,13 @@ def _take_in_messages(state: State, event: MessagesRead, commands: list[Command]
     if event.message_ids:
         # Also while stopping: a message that was read would be invisible for a long time.
         commands.append(Claim(event.message_ids))
-        return replace(state, poll_at=state.now, poll_wait=0.0)
+        return state._replace(poll_at=state.now, poll_wait=0.0)
     config = state.plan.config
     least, most = config.min_poll_interval, config.max_poll_interval
     longest = min(3 * (state.poll_wait or least), most)
     wait = least + (longest - least) * event.chance
     poll_at = state.now + wait
-    return replace(state, reading=False, poll_at=poll_at, poll_wait=wait, poll_retry=0.0)
+    return state._replace(reading=False, poll_at=poll_at, poll_wait=wait, poll_retry=0.0)
 
 
 def _take_in_tasks(state: State, event: TasksClaimed, commands: list[Command]) -> State:
@@ -220,7 +223,7 @@ def _take_in_tasks(state: State, event: TasksClaimed, commands: list[Command]) -
         return state
     commands.extend(Run(task) for task in event.tasks)
     started = {task.key: _running(state, task) for task in event.tasks}
-    return replace(state, running={**state.running, **started})
+    return state._replace(running={**state.running, **started})
 
 
 def _take_in_outcome(state: State, event: Finished) -> State:
@@ -233,15 +236,15 @@ def _take_in_outcome(state: State, event: Finished) -> State:
 
 def _take_in_refusal(state: State, event: NotRecorded, commands: list[Command]) -> State:
     results = state.recording
-    state = replace(state, recording=())
+    state = state._replace(recording=())
     if event.refusal is not None:
         return _take_apart(state, results, event.refusal, commands)
     if _is_out_of_time(state):
         commands.append(Abandon(results + state.outbox))
-        return replace(state, outbox=())
+        return state._replace(outbox=())
     wait = _longer(state.record_retry)
     outbox = (*state.outbox, *results)  # at the end: what fails alone must not hold up the others
-    return replace(state, outbox=outbox, record_at=state.now + wait, record_retry=wait)
+    return state._replace(outbox=outbox, record_at=state.now + wait, record_retry=wait)
 
 
 def _take_apart(
@@ -249,21 +252,21 @@ def _take_apart(
 ) -> State:
     """Find out which result of a batch the database refuses, and do without that one."""
     if len(results) > 1:
-        return replace(state, outbox=(*results, *state.outbox), apart=state.apart + len(results))
+        return state._replace(outbox=(*results, *state.outbox), apart=state.apart + len(results))
     task = results[0].task
     if isinstance(results[0].outcome, Completed):
         failure = Result(task, Failed(f"Output cannot be stored: {refusal}"))
-        return replace(state, outbox=(failure, *state.outbox), apart=state.apart + 1)
+        return state._replace(outbox=(failure, *state.outbox), apart=state.apart + 1)
     commands.append(Abandon(results))
     return state
 
 
 def _take_in_stop(state: State) -> State:
     if state.stop_by is not None:
-        return replace(state, stop_by=state.now, record_at=state.now)
+        return state._replace(stop_by=state.now, record_at=state.now)
     stop_by = state.now + state.plan.config.stop_timeout
     phase = Phase.STOPPING if state.phase is Phase.RUNNING else state.phase
-    return replace(state, phase=phase, stop_by=stop_by)
+    return state._replace(phase=phase, stop_by=stop_by)
 
 
 def _decide(state: State, commands: list[Command]) -> State:
@@ -273,21 +276,21 @@ def _decide(state: State, commands: list[Command]) -> State:
     if state.now >= state.heartbeat_at:
         commands.append(Heartbeat())
         interval = state.plan.config.heartbeat_interval
-        state = replace(state, heartbeat_at=state.now + interval)
+        state = state._replace(heartbeat_at=state.now + interval)
     if state.outbox and not state.recording and state.now >= state.record_at:
         batch = state.outbox[:1] if state.apart else state.outbox
         commands.append(Record(batch))
         outbox, apart = state.outbox[len(batch) :], max(0, state.apart - 1)
-        state = replace(state, recording=batch, outbox=outbox, apart=apart)
+        state = state._replace(recording=batch, outbox=outbox, apart=apart)
     if _can_read(state) and state.now >= state.poll_at:
         quantity = min(state.free, state.plan.config.batch_size)
         commands.append(Read(quantity, state.plan.visibility_timeout))
-        state = replace(state, reading=True)
+        state = state._replace(reading=True)
     if state.phase is Phase.STOPPING and not (
         state.reading or state.running or state.outbox or state.recording
     ):
         commands.append(MarkStopped())
-        state = replace(state, phase=Phase.STOPPED)
+        state = state._replace(phase=Phase.STOPPED)
     return state
 
 
@@ -314,7 +317,7 @@ def _can_read(state: State) -> bool:
 
 def _settle(state: State, task: Task, outcome: Outcome) -> State:
     running = {key: other for key, other in state.running.items() if key != task.key}
-    return replace(state, running=running, outbox=(*state.outbox, Result(task, outcome)))
+    return state._replace(running=running, outbox=(*state.outbox, Result(task, outcome)))
 
 
 def _running(state: State, task: Task) -> Running:

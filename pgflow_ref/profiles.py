@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, get_args
 
 from pgflow_ref.errors import PgflowError
 from pgflow_ref.model.profile import BEHAVIOURS, Behaviour, Profile
@@ -31,13 +31,14 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-Concern = Literal["workers", "clients", "schema"]
+Concern = Literal["workers", "clients"]
+CONCERNS: Final[tuple[Concern, ...]] = get_args(Concern)
+"""Whom a behaviour may concern."""
 
 _KEYS: Final = {"core": str, "follows": str, "columns": dict, "begins": dict, "ends": dict}
 _BEGINS: Final = {"concerns": str, "surprising": bool, "says": str, "means": str, "where": str}
 _ENDS: Final = {"says": str, "where": str}
 _COLUMNS: Final = {"added": dict, "removed": dict}
-_CONCERNS: Final = ("workers", "clients", "schema")
 _HEADER: Final = re.compile(r"\s*\[([^\[\]]+)\]")
 
 
@@ -51,7 +52,7 @@ class Entry:
 
     Attributes:
         name: its name.
-        concerns: workers, clients or schema.
+        concerns: workers or clients.
         surprising: whether it is other than a reader of pgflow's documentation would expect.
         says: what happens.
         means: what that means for those whom it concerns.
@@ -107,14 +108,10 @@ class Changes:
     Attributes:
         begins: what the newer one does and the older one does not.
         ends: what the older one does and the newer one does not.
-        added: columns of the newer one alone, as `table.column`.
-        removed: columns of the older one alone.
     """
 
     begins: tuple[Entry, ...]
     ends: tuple[Ending, ...]
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
 
 
 @lru_cache
@@ -156,7 +153,6 @@ def changes(base: str, candidate: str) -> Changes:
         ['start_delay']
     """
     before, after = load(base), load(candidate)
-    old, new = _columns(before), _columns(after)
     return Changes(
         tuple(entry for name, entry in after.entries.items() if name not in before.entries),
         tuple(
@@ -165,8 +161,6 @@ def changes(base: str, candidate: str) -> Changes:
             for name, entry in before.entries.items()
             if name not in after.entries
         ),
-        tuple(sorted(new - old)),
-        tuple(sorted(old - new)),
     )
 
 
@@ -207,8 +201,8 @@ def parse(text: str, name: str, earlier: Callable[[str], Core]) -> Core:
             source.refuse(
                 where, f"{behaviour} begins, but had begun with {entries[behaviour].since}"
             )
-        if given["concerns"] not in _CONCERNS:
-            source.refuse((*where, "concerns"), f"concerns must be one of {', '.join(_CONCERNS)}")
+        if given["concerns"] not in CONCERNS:
+            source.refuse((*where, "concerns"), f"concerns must be one of {', '.join(CONCERNS)}")
         entries[behaviour] = Entry(name=behaviour, since=core, **given)
     columns = _changed_columns(source, base.profile.columns, raw.get("columns", {}))
     return Core(Profile(core, frozenset(entries), columns), entries, endings)
@@ -279,8 +273,3 @@ def _changed_columns(
             kept = tuple(name for name in there if name not in names)
             columns[table] = kept + tuple(names) if change == "added" else kept
     return columns
-
-
-def _columns(core: Core) -> set[str]:
-    columns = core.profile.columns
-    return {f"{table}.{name}" for table, names in columns.items() for name in names}

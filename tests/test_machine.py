@@ -149,7 +149,7 @@ def test_a_read_hides_messages_for_longer_than_their_tasks_may_take(
 
 def test_a_step_changes_no_state_but_its_own() -> None:
     before = busy(ONE)
-    copy = replace(before, running=dict(before.running))
+    copy = before._replace(running=dict(before.running))
     step(before, finished(1.0, ONE))
     step(before, Woke(99.0))
     assert before == copy
@@ -436,7 +436,7 @@ def test_waits_after_empty_reads_are_bounded(chances: list[float], a: float, b: 
     state = reading(min_poll_interval=least, max_poll_interval=most)
     before = least
     for chance in chances:
-        state, _ = step(replace(state, now=0.0), MessagesRead(0.0, (), chance))
+        state, _ = step(state._replace(now=0.0), MessagesRead(0.0, (), chance))
         wait = state.poll_at
         assert least <= wait * (1 + 1e-12)
         assert wait <= min(3 * before, most) * (1 + 1e-12)
@@ -773,7 +773,7 @@ def test_when_it_wants_to_be_woken() -> None:
 
 def test_being_woken_early_changes_nothing() -> None:
     state = calm(ONE)
-    assert step(state, Woke(0.5)) == (replace(state, now=0.5), [])
+    assert step(state, Woke(0.5)) == (state._replace(now=0.5), [])
 
 
 def test_an_event_that_is_none_is_a_mistake_that_shows() -> None:
@@ -833,40 +833,40 @@ def stubborn(state: State, event: Event) -> tuple[State, list[Command]]:
 
 def repeating(state: State, event: Event) -> tuple[State, list[Command]]:
     if isinstance(event, Recorded):
-        state = replace(state, outbox=state.outbox + state.recording)
+        state = state._replace(outbox=state.outbox + state.recording)
     return step(state, event)
 
 
 def lenient(state: State, event: Event) -> tuple[State, list[Command]]:
-    state = replace(state, plan=replace(state.plan, timeouts={}))
+    state = state._replace(plan=replace(state.plan, timeouts={}))
     return step(state, event)
 
 
 def unstoppable(state: State, event: Event) -> tuple[State, list[Command]]:
     state, commands = step(state, event)
-    return replace(state, phase=Phase.RUNNING if state.stop_by else state.phase), commands
+    return state._replace(phase=Phase.RUNNING if state.stop_by else state.phase), commands
 
 
 def abrupt(state: State, event: Event) -> tuple[State, list[Command]]:
     state, commands = step(state, event)
     if isinstance(event, StopRequested) and state.phase is Phase.STOPPING:
-        return replace(state, phase=Phase.STOPPED), [*commands, MarkStopped()]
+        return state._replace(phase=Phase.STOPPED), [*commands, MarkStopped()]
     return state, commands
 
 
 def hasty(state: State, event: Event) -> tuple[State, list[Command]]:
     state, commands = step(state, event)
-    return replace(state, poll_at=min(state.poll_at, state.now + 0.3)), commands
+    return state._replace(poll_at=min(state.poll_at, state.now + 0.3)), commands
 
 
 def lazy(state: State, event: Event) -> tuple[State, list[Command]]:
     state, commands = step(state, event)
-    return replace(state, poll_at=state.poll_at + 0.1), commands
+    return state._replace(poll_at=state.poll_at + 0.1), commands
 
 
 def restless(state: State, event: Event) -> tuple[State, list[Command]]:
     state, commands = step(state, event)
-    return replace(state, heartbeat_at=state.now), commands
+    return state._replace(heartbeat_at=state.now), commands
 
 
 def wasteful(state: State, event: Event) -> tuple[State, list[Command]]:
@@ -881,7 +881,7 @@ def untruthful(state: State, event: Event) -> tuple[State, list[Command]]:
 
 def impatient(state: State, event: Event) -> tuple[State, list[Command]]:
     if isinstance(event, StopRequested):
-        state = replace(state, stop_by=state.now)
+        state = state._replace(stop_by=state.now)
     return step(state, event)
 
 

@@ -157,11 +157,11 @@ def _row(call: calls.Call, row: Any, profile: Profile) -> object:
 def _unordered(call: calls.Call, found: Sequence[Any]) -> list[Any]:
     unwrapped = [_unwrap(call, row) for row in found]
     if isinstance(call, (calls.StartTasks, calls.Read, calls.ReadWithPoll, calls.SetVtBatch)):
-        return sorted(unwrapped, key=lambda row: (row["msg_id"], str(row.get("run_id"))))
+        return sorted(unwrapped, key=lambda row: (str(row.get("msg_id")), str(row.get("run_id"))))
     if isinstance(call, (calls.GetRunWithStates, calls.StartFlowWithStates)):
         for whole in unwrapped:
-            if whole is not None:
-                whole["steps"].sort(key=lambda step: step["step_slug"])
+            if isinstance(whole, dict) and isinstance(whole.get("steps"), list):
+                whole["steps"].sort(key=lambda step: str(step.get("step_slug")))
     if isinstance(call, (calls.StartReadySteps, calls.MaybeCompleteRun, calls.Pass)):
         return []  # functions without a result
     return unwrapped

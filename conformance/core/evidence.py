@@ -17,10 +17,10 @@ from pgflow_ref.model import calls
 from pgflow_ref.model.calls import OMITTED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from conformance.core.subject import Subject
-    from pgflow_ref.model import Profile
+    from pgflow_ref.model import Profile, State
     from pgflow_ref.model.calls import Call
 
 _SHOWN: Final = 12  # problems in a script
@@ -43,26 +43,42 @@ def script(difference: Difference) -> str:
 
 
 def shorten(difference: Difference, subject: Subject, seconds: float = 30.0) -> Difference:
-    """Leave out calls, then arguments, as long as the two sides still differ.
+    """Ask for less, as long as the two sides still differ.
 
     Args:
         difference: what was found.
         subject: the database, to try shorter histories on.
         seconds: for how long to try, at most.
     """
-    until = time.monotonic() + seconds
-    best = _played(_with_ids(difference), difference.profile, subject) or difference
-    again = True
-    while again and time.monotonic() < until:
-        again = False
-        for shorter in _shorter([call for call, _ in best.history]):
-            found = _played(shorter, best.profile, subject)
-            if found is not None:
-                best, again = found, True
-                break
-            if time.monotonic() > until:
-                break
+    best, until = difference, time.monotonic() + seconds
+
+    def differs(played: list[Call]) -> bool:
+        nonlocal best
+        found = _played(played, difference.profile, subject)
+        best = found or best
+        return found is not None
+
+    played = with_ids(difference.history)
+    if differs(played):
+        shortest(played, lambda shorter: time.monotonic() < until and differs(shorter))
     return best
+
+
+def shortest(played: list[Call], holds: Callable[[list[Call]], bool]) -> list[Call]:
+    """Leave out calls, then arguments, as long as something holds.
+
+    Args:
+        played: a history for which it holds.
+        holds: whether it holds for another.
+    """
+    again = True
+    while again:
+        again = False
+        for shorter in _shorter(played):
+            if holds(shorter):
+                played, again = shorter, True
+                break
+    return played
 
 
 def replay(played: Sequence[Call], profile: Profile, subject: Subject) -> Counts:
@@ -113,14 +129,14 @@ def _argument(item: tuple[str, Any]) -> tuple[str, Any]:
     return name, tuple(value) if isinstance(value, list) else value
 
 
-def _with_ids(difference: Difference) -> list[Call]:
+def with_ids(history: Sequence[tuple[Call, State]]) -> list[Call]:
     """The calls, with generated run ids spelled out, so that they stay when others go."""
     return [
         replace(call, run_id=state.next_run_id)
         if isinstance(call, (calls.StartFlow, calls.StartFlowWithStates))
         and (call.run_id is OMITTED or call.run_id is None)
         else call
-        for call, state in difference.history
+        for call, state in history
     ]
 
 

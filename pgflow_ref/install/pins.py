@@ -121,6 +121,45 @@ def known_cores() -> tuple[str, ...]:
     return tuple(load().releases)
 
 
+def changes(base: str, candidate: str) -> list[tuple[str, str]]:
+    """What the catalogs of two known cores have that the other's have not, and what differs.
+
+    Args:
+        base: the one version.
+        candidate: the other.
+
+    Returns:
+        A sign and an object each: `+` only the candidate has it, `-` only the base has it, `~` it
+        is not the same in both. Columns and constraints of a table are named one by one.
+
+    Example:
+        >>> [what for _, what in changes("0.5.3", "0.6.1")]  # doctest: +NORMALIZE_WHITESPACE
+        ['table pgflow.workers: deprecated_at timestamp with time zone',
+         'table pgflow.workers: stopped_at timestamp with time zone']
+    """
+    releases = load().releases
+    old, new = releases[base].items, releases[candidate].items
+    found: list[tuple[str, str]] = []
+    for key in sorted(old.keys() | new.keys()):
+        if key not in old or key not in new:
+            found.append(("+" if key in new else "-", key))
+        elif key.startswith("function ") and old[key] != new[key]:
+            found.append(("~", key))
+        else:
+            found += [
+                ("+", f"{key}: {line}") for line in sorted(_lines(new[key]) - _lines(old[key]))
+            ]
+            found += [
+                ("-", f"{key}: {line}") for line in sorted(_lines(old[key]) - _lines(new[key]))
+            ]
+    return found
+
+
+def _lines(item: Item) -> set[str]:
+    """A table's columns and constraints, without what only a checksum says."""
+    return {line for line in item if not line.startswith("definitions ")}
+
+
 def our_sql(name: str) -> str:
     """SQL of our own, `pgflow_ref/data/sql/<name>.sql`."""
     return _data(f"sql/{name}.sql")
