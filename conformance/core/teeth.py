@@ -112,7 +112,8 @@ def _line(verdict: Verdict) -> str:
     fate = "killed, but listed as equivalent" if verdict.is_stale else verdict.fate
     return (
         f"{fate}: core {verdict.core}, {mutant.id} ({mutant.rule}, line {mutant.line}):"
-        f" {mutant.before!r} to {mutant.after!r}\n    {shlex.join(repeat)}"
+        f" {mutant.before!r} to {mutant.after!r}{': ' if verdict.problem else ''}{verdict.problem}"
+        f"\n    {shlex.join(repeat)}"
     )
 
 
