@@ -36,7 +36,7 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_python_of_the_readme(database: str, capsys: pytest.CaptureFixture[str]) -> None:
-    declare, start = blocks("python")
+    declare, start, _ = blocks("python")
     names: dict[str, Any] = {}
     exec(declare, names)
     flow = next(value for value in names.values() if isinstance(value, Flow))
@@ -54,6 +54,14 @@ def test_python_of_the_readme(database: str, capsys: pytest.CaptureFixture[str])
     promised = re.search(r"print\(run\.output\)  # (.*)", start)
     assert promised is not None
     assert capsys.readouterr().out.strip() == promised[1]
+
+
+def test_the_readme_tests_its_flow_in_memory() -> None:
+    declare, _, memory = blocks("python")
+    names: dict[str, Any] = {}
+    exec(declare, names)
+    exec(memory, names)  # it asserts
+    assert names["pgflow"].get_run(names["run_id"]).status == "completed"
 
 
 def test_commands_of_the_readme_exist() -> None:

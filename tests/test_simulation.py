@@ -35,10 +35,11 @@ from pgflow_ref.protocol import (
 from pgflow_ref.task import Completed, Failed, Result, Task, TaskKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conformance.simulation.operations import Done, Transaction
     from pgflow_ref.machine import State
+    from pgflow_ref.model import Profile
     from pgflow_ref.model.rows import TaskRow
 
     Step = Callable[[State, Event], tuple[State, list[Command]]]
@@ -480,14 +481,26 @@ def test_the_command_plays_and_says_how_fast() -> None:
     assert CliRunner().invoke(main, ["--seed", "7"]).output.startswith("1 schedule on core 0.5.0")
 
 
+def test_the_command_plays_many_side_by_side() -> None:
+    said = CliRunner().invoke(main, ["--seeds", "401"])
+    assert said.output.startswith("401 schedules on core 0.5.0 in ")
+
+
 def test_the_command_refuses_what_it_does_not_know() -> None:
     assert CliRunner().invoke(main, ["--core", "0.4.0"]).exit_code == 2
     assert CliRunner().invoke(main, ["--seeds", "0"]).exit_code == 2
 
 
 def test_the_command_shows_what_went_wrong(capsys: pytest.CaptureFixture[str]) -> None:
-    play = partial(simulate, database=ArchivesNothing)
-    assert run(OLD, 0, 100, 4, play) == 1
+    def plays(profile: Profile, seeds: range) -> Iterator[tuple[int, Broken | None]]:
+        for seed in seeds:
+            try:
+                simulate(seed, profile, database=ArchivesNothing)
+            except Broken as broken:
+                yield 1, broken
+            yield 1, None
+
+    assert run(OLD, range(100), 4, plays) == 1
     said = capsys.readouterr().out.splitlines()
     seed = said[0].split()[1]
     assert said[0] == f"seed {seed} on core 0.5.0 breaks a promise:"

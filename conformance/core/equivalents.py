@@ -69,7 +69,7 @@ def load(text: str | None = None) -> list[Equivalent]:
         raw = tomllib.loads(PATH.read_text(encoding="utf-8") if text is None else text)
     except tomllib.TOMLDecodeError as error:
         raise ListError(f"{PATH.name}: {error}") from None
-    if set(raw) > {"equivalent"} or not isinstance(raw.get("equivalent", []), list):
+    if set(raw) - {"equivalent"} or not isinstance(raw.get("equivalent", []), list):
         raise ListError(f"{PATH.name}: it may have [[equivalent]] alone")
     return [_entry(number, given) for number, given in enumerate(raw.get("equivalent", []), 1)]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -13,13 +15,15 @@ from pgflow_ref.errors import PgflowError
 from pgflow_ref.profiles import load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conformance.harness.eventlog import Event
-    from conformance.simulation import Played
     from pgflow_ref.model import Profile
 
+    Plays = Callable[[Profile, range], Iterator[tuple[int, Broken | None]]]
+
 _SECONDS_BETWEEN_LINES: Final = 5.0
+_PART: Final = 200  # schedules that a process plays before it is asked again
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,27 +43,29 @@ def main(seeds: int | None, seed: int | None, core: str, last: int) -> None:
     except (PgflowError, OSError, ValueError) as error:
         raise click.UsageError(str(error)) from None
     count = seeds or (10_000 if seed is None else 1)
-    sys.exit(run(profile, seed or 0, count, last))
+    chosen = range(seed or 0, (seed or 0) + count)
+    sys.exit(run(profile, chosen, last, side_by_side if count > _PART else in_turn))
 
 
-def run(
-    profile: Profile,
-    first: int,
-    count: int,
-    last: int,
-    play: Callable[[int, Profile], Played] = simulate,
-) -> int:
-    """Play schedules until one breaks a promise; the exit code."""
+def run(profile: Profile, seeds: range, last: int, plays: Plays) -> int:
+    """Play schedules until one breaks a promise; the exit code.
+
+    Args:
+        profile: the version of the core.
+        seeds: which schedules.
+        last: how many events to show of one that breaks a promise.
+        plays: plays them, bit by bit.
+    """
     began = told = time.perf_counter()
-    for number in range(count):
-        try:
-            play(first + number, profile)
-        except Broken as broken:
+    count, done = len(seeds), 0
+    for part, broken in plays(profile, seeds):
+        done += part
+        if broken is not None:
             show(broken, last)
             return 1
         if time.perf_counter() - told > _SECONDS_BETWEEN_LINES:
             told = time.perf_counter()
-            click.echo(f"{number + 1:,} of {count:,} schedules …")
+            click.echo(f"{done:,} of {count:,} schedules …")
     seconds = time.perf_counter() - began
     played = "1 schedule" if count == 1 else f"{count:,} schedules"
     click.echo(
@@ -67,6 +73,40 @@ def run(
         " no promise was broken"
     )
     return 0
+
+
+def in_turn(profile: Profile, seeds: range) -> Iterator[tuple[int, Broken | None]]:
+    """Play one schedule after the other."""
+    for seed in seeds:
+        broken = _broken(seed, profile)
+        yield 1, broken
+        if broken is not None:
+            return
+
+
+def side_by_side(profile: Profile, seeds: range) -> Iterator[tuple[int, Broken | None]]:
+    """Play schedules in as many processes as there are processors."""
+    parts = [seeds[start : start + _PART] for start in range(0, len(seeds), _PART)]
+    with ProcessPoolExecutor() as pool:
+        for part, seed in zip(parts, pool.map(_first, repeat(profile.core), parts), strict=True):
+            yield len(part), None if seed is None else _broken(seed, profile)
+            if seed is not None:
+                pool.shutdown(cancel_futures=True)
+                return
+
+
+def _first(core: str, seeds: range) -> int | None:
+    """The first seed that breaks a promise, or None."""
+    broken = (broken for _, broken in in_turn(load(core).profile, seeds) if broken is not None)
+    return next((one.seed for one in broken), None)
+
+
+def _broken(seed: int, profile: Profile) -> Broken | None:
+    try:
+        simulate(seed, profile)
+    except Broken as broken:
+        return broken
+    return None
 
 
 def show(broken: Broken, last: int) -> None:

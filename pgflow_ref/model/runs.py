@@ -109,8 +109,8 @@ def start_ready_steps(tx: Transaction, run_id: UUID | None) -> None:
         if state.status != "created" or state.remaining_deps:
             continue
         tasks = state.initial_tasks if tx.has("map_steps") else 1
-        if tasks:
-            _start(tx, flow, state, tasks)
+        assert tasks  # how many there are is known by now, and none are not started
+        _start(tx, flow, state, tasks)
 
 
 def cascade(tx: Transaction, run_id: UUID | None) -> int:
@@ -301,11 +301,11 @@ def _leaf_outputs(tx: Transaction, run: Run) -> Iterator[tuple[str, Json]]:
     waiting: dict[str, set[str]] = {}
     for dep, step in flow.deps:
         waiting.setdefault(dep, set()).add(step)
-    for slug, state in sorted(run.states.items()):
+    for slug in sorted(run.states):
         if slug in waiting:
             if not waiting[slug] & run.states.keys():
                 tx.note("new_step_empties_output")
-        elif state.status == "completed":
+        else:
             yield slug, _step_output(tx, run, flow, slug)
 
 
