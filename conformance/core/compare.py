@@ -157,14 +157,19 @@ def _row(call: calls.Call, row: Any, profile: Profile) -> object:
 def _unordered(call: calls.Call, found: Sequence[Any]) -> list[Any]:
     unwrapped = [_unwrap(call, row) for row in found]
     if isinstance(call, (calls.StartTasks, calls.Read, calls.ReadWithPoll, calls.SetVtBatch)):
-        return sorted(unwrapped, key=lambda row: (str(row.get("msg_id")), str(row.get("run_id"))))
+        return sorted(unwrapped, key=lambda row: (str(row.get("msg_id")), _sorting(row)))
     if isinstance(call, (calls.GetRunWithStates, calls.StartFlowWithStates)):
         for whole in unwrapped:
             if isinstance(whole, dict) and isinstance(whole.get("steps"), list):
-                whole["steps"].sort(key=lambda step: str(step.get("step_slug")))
+                whole["steps"].sort(key=_sorting)
     if isinstance(call, (calls.StartReadySteps, calls.MaybeCompleteRun, calls.Pass)):
         return []  # functions without a result
     return unwrapped
+
+
+def _sorting(value: Any) -> str:
+    """A text to sort JSON by, whatever order its keys are in."""
+    return str(sorted(value.items())) if isinstance(value, dict) else str(value)
 
 
 def _unwrap(call: calls.Call, row: Any) -> Any:

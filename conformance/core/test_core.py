@@ -93,7 +93,7 @@ def test_core_does_what_its_model_does(
         seconds=round(time.monotonic() - began, 3),
         problems=tuple(problems),
         calls=counts.calls,
-        log={"psql": evidence.script(found)} if found else {},
+        script=evidence.script(found) if found else "",
         repeat=repeat,
         note=_note(profile, counts, shown, asked),
     )

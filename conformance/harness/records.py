@@ -120,6 +120,7 @@ class Case:
         log: the tail of each worker's stderr.
         repeat: the one command that runs exactly this again.
         note: what else there is to say of a result, in a few words.
+        script: SQL for psql that shows the problem.
     """
 
     id: str
@@ -139,6 +140,7 @@ class Case:
     deviation: Deviation | None = None
     timeline: tuple[Span, ...] = ()
     note: str = ""
+    script: str = ""
 
     @property
     def mixed(self) -> bool:
@@ -329,6 +331,7 @@ def _case(fields: _Fields) -> Case:
         deviation=None if deviation is None else _deviation(deviation),
         timeline=tuple(map(_span, fields.objects("timeline"))),
         note=fields.text("note", ""),
+        script=fields.text("script", ""),
     )
 
 

@@ -330,6 +330,9 @@ def _failure(case: Case, number: int, of: int) -> list[RenderableType]:
             body.append(Text(f"stderr of {printable(name)}, last {len(shown)} of {len(lines)}:"))
             body += [Padding(Text(line, style="dim"), (0, 0, 0, 2)) for line in shown]
     parts: list[RenderableType] = [title, *(Padding(part, (0, 0, 0, 4)) for part in body)]
+    if case.script:
+        parts.append(Text("    script for psql:"))
+        parts.append(Text(printable(case.script), style="dim", no_wrap=True, overflow="ignore"))
     if case.repeat:
         # Not wrapped and not in a Padding, which crops: this line is there to be copied.
         command = printable(case.repeat)

@@ -49,7 +49,7 @@ def test_a_wrong_core_is_shown_by_the_shortest_script_and_the_command_to_repeat_
     )
     (case,) = (record for record in outcome.records if isinstance(record, Case))
     assert (case.outcome, case.workers) == ("failed", ())
-    script = case.log["psql"].splitlines()
+    script = case.script.splitlines()
     assert script[0] == "-- pgflow core 0.5.0, in a database that holds nothing else"
     assert script[-2] == "-- After this last call:"
     assert len(script) == 4, "one call shows it"
@@ -59,12 +59,12 @@ def test_a_wrong_core_is_shown_by_the_shortest_script_and_the_command_to_repeat_
         script[1],
     )
     assert re.search(r"the model (has|expects) .*, the database ", script[-1])
-    assert case.log["psql"] in outcome.output
+    assert case.script in outcome.output
 
     _, *words = shlex.split(case.repeat)
     again = place.run("--worker=python", "--core=0.5.0", *words)
     assert again.code == 1
-    assert case.log["psql"] in again.output
+    assert case.script in again.output
     place.assert_clean()
 
 
