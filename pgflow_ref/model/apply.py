@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pgflow_ref.model import calls, claims, completions, definitions, failures, queue, runs
+from pgflow_ref.model.profile import REFUSALS
 from pgflow_ref.model.rows import WorkerRow
 from pgflow_ref.model.state import (
     UNIQUE_VIOLATION,
@@ -54,7 +55,8 @@ def apply(state: State, call: calls.Call, profile: Profile) -> Reply:
     try:
         rows = tuple(_CALLS[type(call)](tx, call))
     except Refused as refused:
-        return Reply(state._replace(clock=tx.clock), (), (), refused.refusal, frozenset(tx.seen))
+        after = state._replace(clock=tx.clock)
+        return Reply(after, (), (), refused.refusal, frozenset(tx.seen & REFUSALS))
     return Reply(tx.state(), rows, tuple(tx.events), None, frozenset(tx.seen))
 
 

@@ -67,6 +67,18 @@ Behaviour: TypeAlias = Literal[
 ]
 """The name of a behaviour; `docs/core-behaviour.md` describes each."""
 
+REFUSALS: Final[frozenset[Behaviour]] = frozenset(
+    {
+        "add_step_in_one_statement",
+        "cascade_ends_at_fifty",
+        "completion_refused_by_new_dependency",
+        "flow_and_index_collide",
+        "flow_slug_of_48_refused",
+        "retry_delay_overflows",
+    }
+)
+"""The behaviours that are refusals: in a call that is refused, no other shows."""
+
 BEHAVIOURS: Final[frozenset[Behaviour]] = frozenset(get_args(Behaviour))
 
 
