@@ -13,12 +13,32 @@ import json
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID
 
+from conformance.core.arguments import (
+    ATTEMPTS,
+    CHAIN,
+    DELAYS,
+    ERRORS,
+    FEW_ATTEMPTS,
+    FLOWS,
+    INPUTS,
+    JSON,
+    KINDS,
+    LARGEST,
+    NOBODY,
+    SECONDS,
+    SHAPES,
+    START_DELAYS,
+    STEPS,
+    TIMEOUTS,
+    WORKERS,
+    mostly,
+)
 from pgflow_ref.model import calls
 from pgflow_ref.model.calls import OMITTED
 from pgflow_ref.model.rows import SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from conformance.core.history import History
     from pgflow_ref.model.rows import RunRow, TaskRow
@@ -30,64 +50,6 @@ class Dice(Protocol):
     def __call__(self, values: Sequence[Any], /) -> Any:
         """One of these."""
         ...
-
-
-_LARGEST: Final = 2**31 - 1
-_NOBODY: Final = UUID(int=404)
-_WORKERS: Final = (UUID(int=1), UUID(int=2), UUID(int=3))
-
-
-def _mostly(usual: Iterable[Any], odd: Iterable[Any]) -> list[Any]:
-    """Values of which about one in six is odd."""
-    usual, odd = list(usual), list(odd)
-    return usual * (5 * len(odd)) + odd * len(usual)
-
-
-_FLOWS: Final = [
-    *("f", "F", "g", "_", "a" * 47, "a" * 48, "a" * 48, "a" * 128, "a" * 129),
-    *("f_vt_idx", "f_pkey", "F_msg_id_seq", "", "run", "1f", "a b", "a-b", "é", "f\n", None),
-]
-_STEPS: Final = _mostly(
-    "abcd", ["A", "a" * 128, "a" * 129, "", "run", "1a", "a.b", "ß", "a\n", "'", None]
-)
-_ATTEMPTS: Final = _mostly([OMITTED, 0, 1, 2], [None, -1, 5, _LARGEST])
-_FEW_ATTEMPTS: Final = [1, 1, 2, 3, 0, OMITTED]
-_DELAYS: Final = _mostly([OMITTED, 0, 1, 5, _LARGEST], [None, -1])
-_TIMEOUTS: Final = _mostly([OMITTED, 1, 60], [None, 0, -1, _LARGEST])
-_START_DELAYS: Final = _mostly([OMITTED], [None, 0, 1, 5, -1, _LARGEST])
-_JSON: Final = _mostly(
-    ["{}", "[]", "[1, 2]", '["x", null, {"a": []}]', '"done"', None],
-    ["null", "true", "false", "0", '""', "1.50", "-1e2", '{"run": 1}', '["a"]', '{"b": {"": [0]}}'],
-)
-_INPUTS: Final = _mostly(
-    ["{}", "[]", "[1, 2]", '[[1], "x", null]', '{"x": 1}'], ["null", "7", None]
-)
-_SECONDS: Final = _mostly([0, 1, 2, 5, 30], [-1, _LARGEST, None])
-_ERRORS: Final = _mostly(["it broke", "again"], [None, "", "é\n'"])
-_KINDS: Final = _mostly([OMITTED], [None, "single", "map", "odd"])
-
-# Steps with what they wait for; a step that begins with "m" is a map step where there are any.
-_SHAPES: Final[tuple[dict[str, tuple[str, ...]], ...]] = (
-    {"a": ()},
-    {"a": (), "b": ("a",)},
-    {"a": (), "b": ()},
-    {"a": (), "b": (), "c": ("b",)},
-    {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c")},
-    {"a": (), "b": ("a",), "c": ("b", "a")},
-    {"B": (), "a": ("B",), "b": ("B",)},
-    {"a": (), "b": ("a", "a")},
-    {},
-    {"m": ()},
-    {"m2": (), "m": (), "a": ("m", "m2")},
-    {"m": (), "m2": (), "a": ("m2", "m")},
-    {"m": (), "a": ("m",)},
-    {"a": (), "m": ("a",)},
-    {"a": (), "m": ("a",), "n": ("m",), "mm": ("m",)},
-    {"m": (), "mm": ("m",), "b": ("mm",), "c": ("mm", "m")},
-    {"a": (), "m": ("a",), "m2": ("a",), "b": ("m", "m2")},
-    {f"m{n}": (f"m{n - 1}",) if n else () for n in range(3)},
-)
-_CHAIN: Final = {f"m{n}": (f"m{n - 1}",) if n else () for n in range(50)}
 
 
 _MOVES: Final = {
@@ -147,11 +109,11 @@ class Moves:
 
     def begin(self) -> None:
         """A worker, a flow of a usual shape, and a run of it."""
-        self.history.call(calls.RegisterWorker(_WORKERS[0], "f", "first"))
-        delay = self.of([OMITTED, OMITTED, 0, _LARGEST])
-        self.history.call(calls.CreateFlow("f", self.of(_FEW_ATTEMPTS), delay))
-        self._add_steps("f", self.of(_SHAPES))
-        self.history.call(calls.StartFlow("f", self.of(_INPUTS)))
+        self.history.call(calls.RegisterWorker(WORKERS[0], "f", "first"))
+        delay = self.of([OMITTED, OMITTED, 0, LARGEST])
+        self.history.call(calls.CreateFlow("f", self.of(FEW_ATTEMPTS), delay))
+        self._add_steps("f", self.of(SHAPES))
+        self.history.call(calls.StartFlow("f", self.of(INPUTS)))
 
     def move(self) -> None:
         """One move."""
@@ -178,7 +140,7 @@ class Moves:
     def run_id(self, pick: int) -> UUID:
         """A run, if there are any; the last ones first."""
         runs = self.runs()
-        return runs[-1 - pick % len(runs)].run_id if runs and pick != 7 else _NOBODY  # noqa: PLR2004
+        return runs[-1 - pick % len(runs)].run_id if runs and pick != 7 else NOBODY  # noqa: PLR2004
 
     def task(self, pick: int, *, started: bool) -> TaskRow | None:
         """A task; those that are started come first where they are what is asked for."""
@@ -206,20 +168,20 @@ class Moves:
     # Definitions
 
     def _create_flow(self) -> None:
-        options = self.of(_ATTEMPTS), self.of(_DELAYS), self.of(_TIMEOUTS)
-        self.history.call(calls.CreateFlow(self.of(_FLOWS), *options))
+        options = self.of(ATTEMPTS), self.of(DELAYS), self.of(TIMEOUTS)
+        self.history.call(calls.CreateFlow(self.of(FLOWS), *options))
 
     def _define_flow(self) -> None:
         slug = self.of(["g", "G", "h"])
         self.history.call(calls.CreateFlow(slug, 1, timeout=self.of([1, OMITTED])))
-        self._add_steps(slug, self.of(_SHAPES), self.small() // 3)
+        self._add_steps(slug, self.of(SHAPES), self.small() // 3)
 
     def _define_chain(self) -> None:
         """A long chain of map steps, which an empty array completes in one go."""
         if self.has_maps and "chain" not in self.history.state.flows:
             length = self.of([3, 49, 50])
             self.history.call(calls.CreateFlow("chain"))
-            self._add_steps("chain", dict(list(_CHAIN.items())[:length]), flip=False)
+            self._add_steps("chain", dict(list(CHAIN.items())[:length]), flip=False)
             self.history.call(calls.StartFlow("chain", "[]"))
 
     def _add_steps(
@@ -259,38 +221,38 @@ class Moves:
     def _add_odd_step(self) -> None:
         flow = self.of(["nowhere", None, "f", "f"])
         deps = self.of([OMITTED, None, (), ("a",), ("zz",), ("a", None), ("a", "b"), (None,)])
-        options = self.of(_ATTEMPTS), self.of(_DELAYS), self.of(_TIMEOUTS), self.of(_START_DELAYS)
-        self.history.call(calls.AddStep(flow, self.of(_STEPS), deps, *options, self.of(_KINDS)))
+        options = self.of(ATTEMPTS), self.of(DELAYS), self.of(TIMEOUTS), self.of(START_DELAYS)
+        self.history.call(calls.AddStep(flow, self.of(STEPS), deps, *options, self.of(KINDS)))
 
     def _add_step_with_options(self) -> None:
-        delay = self.of(_START_DELAYS) if self.has_start_delay else OMITTED
-        options = self.of(_ATTEMPTS), self.of(_DELAYS), self.of(_TIMEOUTS), delay
+        delay = self.of(START_DELAYS) if self.has_start_delay else OMITTED
+        options = self.of(ATTEMPTS), self.of(DELAYS), self.of(TIMEOUTS), delay
         kind = self.of([OMITTED, "map"]) if self.has_maps else OMITTED
         self.history.call(calls.AddStep(self.flow(0), "late", OMITTED, *options, kind))
 
     def _is_valid_slug(self) -> None:
-        self.history.call(calls.IsValidSlug(self.of([*_FLOWS, *_STEPS])))
+        self.history.call(calls.IsValidSlug(self.of([*FLOWS, *STEPS])))
 
     def _calculate_retry_delay(self) -> None:
-        attempts = self.of(_mostly([0, 1, 2, 10], [-1, -1080, 29, 31, 1030, None]))
-        base = self.of([0, 1, 3, 5, -3, _LARGEST, None])
+        attempts = self.of(mostly([0, 1, 2, 10], [-1, -1080, 29, 31, 1030, None]))
+        base = self.of([0, 1, 3, 5, -3, LARGEST, None])
         self.history.call(calls.CalculateRetryDelay(base, attempts))
 
     # Runs
 
     def _start_flow(self) -> None:
-        self.history.call(calls.StartFlow(self.flow(self.pick()), self.of(_INPUTS)))
+        self.history.call(calls.StartFlow(self.flow(self.pick()), self.of(INPUTS)))
 
     def _start_odd_flow(self) -> None:
         known = UUID(int=(5 << 64) | len(self.runs()))
         run_id = self.of([None, known, self.run_id(0), OMITTED])
         flow = self.of(["f", "nowhere", None])
-        self.history.call(calls.StartFlow(flow, self.of(_INPUTS), run_id))
+        self.history.call(calls.StartFlow(flow, self.of(INPUTS), run_id))
 
     def _start_flow_with_states(self) -> None:
         run_id = self.of([OMITTED, None, self.run_id(0)])
         flow = self.flow(self.pick())
-        self.history.call(calls.StartFlowWithStates(flow, self.of(_INPUTS), run_id))
+        self.history.call(calls.StartFlowWithStates(flow, self.of(INPUTS), run_id))
 
     def _get_run_with_states(self) -> None:
         self.history.call(calls.GetRunWithStates(self.run_id(self.pick())))
@@ -306,8 +268,8 @@ class Moves:
     # Tasks
 
     def _read(self) -> None:
-        quantity = self.of(_mostly([1, 10], [0, -1, None]))
-        self.history.call(calls.Read(self.flow(self.pick()), self.of(_SECONDS), quantity))
+        quantity = self.of(mostly([1, 10], [0, -1, None]))
+        self.history.call(calls.Read(self.flow(self.pick()), self.of(SECONDS), quantity))
 
     def _read_and_claim(self) -> None:
         flow = self.flow(self.pick())
@@ -330,19 +292,19 @@ class Moves:
 
     def worker(self, pick: int) -> UUID | None:
         """Mostly the one that is registered."""
-        return {5: None, 6: _NOBODY, 7: _WORKERS[1]}.get(pick, _WORKERS[0])
+        return {5: None, 6: NOBODY, 7: WORKERS[1]}.get(pick, WORKERS[0])
 
     def _complete_task(self) -> None:
         task = self.task(self.pick(), started=self.small() > 0)
         if task is not None:
             key = (task.run_id, task.step_slug, task.task_index)
-            self.history.call(calls.CompleteTask(*key, self.of(_JSON)))
+            self.history.call(calls.CompleteTask(*key, self.of(JSON)))
 
     def _fail_task(self) -> None:
         task = self.task(self.pick(), started=self.small() > 0)
         if task is not None:
             key = (task.run_id, task.step_slug, task.task_index)
-            self.history.call(calls.FailTask(*key, self.of(_ERRORS)))
+            self.history.call(calls.FailTask(*key, self.of(ERRORS)))
 
     def _complete_all(self) -> None:
         """Every started task, one after the other."""
@@ -359,12 +321,12 @@ class Moves:
         for _ in range(4):
             messages = self.history.call(calls.Read(flow, 2, 10))
             found = tuple(message.msg_id for message in messages)  # type: ignore[attr-defined]
-            self.history.call(calls.StartTasks(flow, found, _WORKERS[0]))
+            self.history.call(calls.StartTasks(flow, found, WORKERS[0]))
             self._complete_all()
 
     def _end_odd_task(self) -> None:
         """A task that is there, or nearly so."""
-        run_id = self.of([None, _NOBODY, *[self.run_id(0)] * 4, self.run_id(1)])
+        run_id = self.of([None, NOBODY, *[self.run_id(0)] * 4, self.run_id(1)])
         slug = self.of([None, "zz", *[self.step(self.pick())] * 4])
         index = self.of([0, 1, 1, -1, None])
         kind = self.of([calls.CompleteTask, calls.FailTask])
@@ -380,13 +342,13 @@ class Moves:
     # Workers
 
     def _register_worker(self) -> None:
-        worker_id = self.of([*_WORKERS, None])
+        worker_id = self.of([*WORKERS, None])
         queue = self.of(["f", None])
         self.history.call(calls.RegisterWorker(worker_id, queue, "another"))
 
     def _change_worker(self) -> None:
         kinds = (calls.Heartbeat, calls.EndWorker, calls.DeleteWorker)
-        worker_id = self.of([*_WORKERS, _NOBODY])
+        worker_id = self.of([*WORKERS, NOBODY])
         self.history.call(self.of(kinds)(worker_id))
 
     # Queues and time
@@ -398,13 +360,13 @@ class Moves:
     def _read_with_poll(self) -> None:
         seconds = self.of([OMITTED, 0, 1, 2, -1])
         interval = self.of([OMITTED, 100, 700, 0, None])
-        flow, hide = self.flow(self.pick()), self.of(_SECONDS)
+        flow, hide = self.flow(self.pick()), self.of(SECONDS)
         quantity = self.of([1, 5])
         self.history.call(calls.ReadWithPoll(flow, hide, quantity, seconds, interval))
 
     def _set_vt_batch(self) -> None:
         found = tuple({*self.some(range(1, 6), 3)})
-        offsets = tuple(self.some(_mostly([0, 5, -5], [None]), 3))
+        offsets = tuple(self.some(mostly([0, 5, -5], [None]), 3))
         given = offsets + (1, 2, 3)[len(offsets) : len(found)] if self.small() else offsets
         given = given[: len(found)] if self.small() else given
         null = self.of([(found, given)] * 6 + [(None, given), (found, None)])
@@ -431,7 +393,7 @@ class Moves:
         self.history.call(calls.DropQueue(self.of([flow, flow, flow.swapcase()])))
         self.history.call(calls.CreateFlow(flow))
         self.history.call(calls.StartFlow(flow, "[1, 2]"))
-        self.history.call(calls.StartTasks(flow, (1, 2, 3), _WORKERS[0]))
+        self.history.call(calls.StartTasks(flow, (1, 2, 3), WORKERS[0]))
 
     def _drop_queue(self) -> None:
         self.history.call(calls.DropQueue(self.flow(self.pick())))
