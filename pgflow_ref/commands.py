@@ -221,7 +221,7 @@ def diff(base: str, candidate: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({**dataclasses.asdict(found), "schema": schema}, indent=2))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     console.print(f"[bold]pgflow core {base} to {candidate}[/bold]")
     for concern in profiles.CONCERNS:
         begins = [entry for entry in found.begins if entry.concerns == concern]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from conformance.core.mutations import Mutant
 
 PATH: Final = FIXTURES / "mutants.toml"
-_KEYS: Final = {"cores", "function", "lines", "ids", "reason"}
+_KEYS: Final = {"cores", "function", "lines", "ids", "but", "reason"}
 _NEEDED: Final = {"cores", "function", "reason"}
 
 
@@ -36,6 +36,7 @@ class Equivalent:
         function: the function that they change.
         lines: the first and the last line of its definition that it is about, or None for all.
         ids: the mutants' ids, or none for all.
+        but: ids of mutants that it is not about.
         reason: why nothing can.
     """
 
@@ -43,6 +44,7 @@ class Equivalent:
     function: str
     lines: tuple[int, int] | None
     ids: tuple[str, ...]
+    but: tuple[str, ...]
     reason: str
 
     def covers(self, core: str, mutant: Mutant) -> bool:
@@ -53,6 +55,7 @@ class Equivalent:
             and mutant.function == self.function
             and first <= mutant.line <= last
             and (not self.ids or mutant.id in self.ids)
+            and mutant.id not in self.but
         )
 
 
@@ -89,15 +92,16 @@ def _entry(number: int, given: dict[str, Any]) -> Equivalent:
         raise refuse(f"{missing[0]} is missing")
     if not {"lines", "ids"} & given.keys():
         raise refuse("it must have lines, or ids, or both")
-    lines, ids = given.get("lines"), given.get("ids", [])
+    lines, ids, but = given.get("lines"), given.get("ids", []), given.get("but", [])
     if lines is not None and (len(lines) != 2 or not all(isinstance(n, int) for n in lines)):  # noqa: PLR2004
         raise refuse("lines must be two numbers, the first and the last")
-    if not all(isinstance(one, str) for one in [*ids, *given["cores"], given["reason"]]):
-        raise refuse("cores and ids must be lists of texts, and reason a text")
+    if not all(isinstance(one, str) for one in [*ids, *but, *given["cores"], given["reason"]]):
+        raise refuse("cores, ids and but must be lists of texts, and reason a text")
     return Equivalent(
         tuple(given["cores"]),
         given["function"],
         None if lines is None else (lines[0], lines[1]),
         tuple(ids),
+        tuple(but),
         given["reason"],
     )

@@ -33,7 +33,7 @@ Fate = Literal["killed", "survived", "equivalent", "stillborn"]
 SECONDS: Final = 60.0
 """How long the differential tests look for a mutant, at most."""
 
-SECONDS_EQUIVALENT: Final = 6.0
+SECONDS_EQUIVALENT: Final = 4.0
 """How long they look for one that is said to be equivalent."""
 
 _SEED: Final = 7

@@ -40,7 +40,7 @@ def main(cores: tuple[str, ...], share: int, seconds: float, only: str, *, write
     Exit code 0: at least 95 % of those that are not equivalent were killed, and none that is listed
     as equivalent; 1: not so.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     verdicts = _watched(console, cores, share, seconds, only)
     _print(console, verdicts)
     if write:
