@@ -7,7 +7,15 @@ from uuid import UUID
 
 import pytest
 
-from conformance.core import compare, document, equivalents, evidence, examples, statements
+from conformance.core import (
+    compare,
+    document,
+    equivalents,
+    evidence,
+    examples,
+    machine,
+    statements,
+)
 from conformance.core.equivalents import ListError, reason_for
 from conformance.core.history import Counts, Difference, History
 from conformance.core.mutations import mutants
@@ -292,6 +300,17 @@ def test_time_passes_in_a_script_by_moving_messages() -> None:
     assert script.endswith(
         '-- 2 s pass\nUPDATE "pgmq"."q_f" SET vt = vt - interval \'2000000 microseconds\';'
     )
+
+
+def test_histories_are_played_until_each_behaviour_has_shown() -> None:
+    counts = Counts()
+    machine.play_until(None, OLD, counts, 0)
+    assert counts.calls == 0
+    machine.play_until(None, OLD, counts, 300)
+    assert counts.behaviours.keys() == OLD.behaviours
+    calls_then = counts.calls
+    machine.play_until(None, OLD, counts, 300)
+    assert counts.calls == calls_then
 
 
 def test_examples_end_with_what_they_show() -> None:

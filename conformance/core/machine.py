@@ -83,6 +83,24 @@ def play(subject: Subject | None, profile: Profile, histories: int) -> Counts:
     return counts
 
 
+def play_until(subject: Subject | None, profile: Profile, counts: Counts, most: int) -> None:
+    """Play more histories, always the same ones, until each behaviour of the profile has shown.
+
+    Args:
+        subject: the database; None for the model alone.
+        profile: the core's version.
+        counts: what was seen before; is added to.
+        most: how many histories at most.
+
+    Raises:
+        Difference: as for `play`.
+    """
+    for seed in range(most):
+        if counts.behaviours.keys() >= profile.behaviours:
+            return
+        _play_one(subject, profile, counts, random.Random(seed))  # noqa: S311  # no secret
+
+
 def play_on(subject: Subject, profile: Profile, seconds: float, seed: int) -> Counts:
     """Play histories for a time, other ones for each seed.
 
@@ -90,10 +108,16 @@ def play_on(subject: Subject, profile: Profile, seconds: float, seed: int) -> Co
         Difference: as for `play`.
     """
     counts, until = Counts(), time.monotonic() + seconds
-    chance = random.Random(seed)  # noqa: S311  # no secret comes of it
+    chance = random.Random(seed)  # noqa: S311  # no secret
     while time.monotonic() < until:
-        moves = Moves(History(subject, profile, counts), chance.choice)
-        moves.begin()
-        for _ in range(MOVES):
-            moves.move()
+        _play_one(subject, profile, counts, chance)
     return counts
+
+
+def _play_one(
+    subject: Subject | None, profile: Profile, counts: Counts, chance: random.Random
+) -> None:
+    moves = Moves(History(subject, profile, counts), chance.choice)
+    moves.begin()
+    for _ in range(MOVES):
+        moves.move()

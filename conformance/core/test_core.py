@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from pgflow_ref.model import Profile
 
 HISTORIES = 100
-"""For each version: some 5,000 calls, in which every behaviour of its profile shows."""
+"""For each version: some 5,000 calls, in which nearly every behaviour of its profile shows."""
+
+MORE = 300
+"""As many again, and no more, until each behaviour has shown: which it does in which history,
+depends on the versions of Python and hypothesis."""
 
 PROMISE = "Whatever is called, in any order, the core does what its model says."
 
@@ -113,7 +117,9 @@ def _play(core: Subject, asked: Asked) -> Counts:
         return evidence.replay(evidence.decode(asked.replay), core.profile, core)
     if asked.minutes is not None:
         return machine.play_on(core, core.profile, asked.minutes * 60, asked.seed)
-    return machine.play(core, core.profile, HISTORIES)
+    counts = machine.play(core, core.profile, HISTORIES)
+    machine.play_until(core, core.profile, counts, MORE)
+    return counts
 
 
 def _note(profile: Profile, counts: Counts, shown: int, asked: Asked) -> str:
