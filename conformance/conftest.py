@@ -89,6 +89,9 @@ def pytest_configure(config: pytest.Config) -> None:
         found = [find(name).name for name in names]
         for core in _cores(config):
             load(core)
+        minutes = config.getoption("--differential-minutes")
+        if minutes is not None and not minutes > 0:
+            raise ValueError("--differential-minutes must be more than 0")  # noqa: TRY301
         evidence.decode(config.getoption("--replay") or evidence.encode([]))
         cases.load_deviations(FIXTURES / "deviations.toml")
     except (AdapterError, CaseError, ProfileError, ValueError) as error:

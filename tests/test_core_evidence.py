@@ -65,7 +65,7 @@ def seen_by(call: Call, reply: Reply, profile: Profile) -> Seen:
         reply.refusal,
         "what the server says",
         [event._asdict() for event in reply.events],
-        tables.rows(reply.state, profile),
+        tables.rows(reply.state, profile, boxed=True),
         queues,
     )
 
@@ -119,8 +119,8 @@ RUN_KEY = "5eed0000-0000-0000-0000-000000000001"
     [
         (without("flows"), "pgflow.flows (f): the model has it, the database has not"),
         (
-            with_value("step_tasks", "output", 1),
-            f"pgflow.step_tasks ({RUN_KEY}, a, 0).output: the model has None, the database 1",
+            with_value("step_tasks", "output", [1]),
+            f"pgflow.step_tasks ({RUN_KEY}, a, 0).output: the model has None, the database [1]",
         ),
         (
             lambda _, seen: seen._replace(
@@ -171,9 +171,9 @@ def test_a_database_that_accepts_what_it_should_refuse() -> None:
 
 
 def test_true_is_not_one() -> None:
-    both = history(with_value("step_tasks", "output", 1))
+    both = history(with_value("step_tasks", "output", [1]))
     both.state = played(PLAYED[:-1])
-    with pytest.raises(Difference, match="the model has True, the database 1"):
+    with pytest.raises(Difference, match=r"the model has \[True\], the database \[1\]"):
         both.call(PLAYED[-1])
 
 

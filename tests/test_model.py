@@ -219,6 +219,33 @@ def test_tables_show_what_a_select_would() -> None:
     assert found["runs"][0]["started_at"] == "2026-01-01T00:00:00.004+00:00"
 
 
+def test_tables_can_tell_null_from_null() -> None:
+    core = Core()
+    core.steps(a=(), b=())
+    core.start("null")
+    core.claim()
+    core.call(calls.CompleteTask(RUN, "a", 0, None))
+    core.call(calls.CompleteTask(RUN, "b", 0, "null"))
+    found = tables.rows(core.state, core.profile)
+    assert [row["output"] for row in found["step_tasks"]] == [None, None]
+    found = tables.rows(core.state, core.profile, boxed=True)
+    assert [row["output"] for row in found["step_tasks"]] == [None, [None]]
+    assert found["runs"][0]["input"] == [None]
+
+
+def test_a_step_that_came_later_can_violate_a_type() -> None:
+    core = Core()
+    core.steps(a=())
+    core.call(calls.AddStep("f", "m", ("a",), step_type="map"))
+    core.start()
+    core.steps(z=())
+    core.call(calls.AddStep("f", "m", ("z",), step_type="map"))
+    assert core.call(calls.CompleteTask(RUN, "z", 0, '"x"')) == ()
+    assert core.run.row.status == "failed"
+    assert "z" not in core.run.states
+    assert [event.event for event in core.events][-2:] == ["run:failed", "step:z:failed"]
+
+
 def test_instants_are_microseconds_of_utc() -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=timezone(timedelta(hours=2)))
     instant = rows.instant_of(moment)

@@ -23,7 +23,21 @@ def mostly(usual: Iterable[Any], odd: Iterable[Any]) -> list[Any]:
 
 FLOWS: Final = [
     *("f", "F", "g", "_", "a" * 47, "a" * 48, "a" * 48, "a" * 128, "a" * 129),
-    *("f_vt_idx", "f_pkey", "F_msg_id_seq", "", "run", "1f", "a b", "a-b", "é", "f\n", None),
+    *(
+        "f_vt_idx",
+        "f_pkey",
+        "f_pkey1",
+        "F_msg_id_seq",
+        "f_pkey_pkey",
+        "",
+        "run",
+        "1f",
+        "a b",
+        "a-b",
+        "é",
+        "f\n",
+        None,
+    ),
 ]
 STEPS: Final = mostly(
     "abcd", ["A", "a" * 128, "a" * 129, "", "run", "1a", "a.b", "ß", "a\n", "'", None]

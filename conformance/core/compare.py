@@ -33,6 +33,7 @@ _TABLES: Final[dict[type[Any], str]] = {
     rows.WorkerRow: "workers",
 }
 _MESSAGE: Final = ("msg_id", "read_ct", "enqueued_at", "last_read_at", "vt", "message")
+_ORDER: Final = ("msg_id", "run_id", "step_slug", "task_index")
 _ARCHIVED: Final = (*_MESSAGE, "archived_at")
 _RECORD: Final = ("flow_slug", "run_id", "step_slug", "input", "msg_id")
 
@@ -68,7 +69,7 @@ def _answer(call: calls.Call, reply: Reply, seen: Seen, profile: Profile) -> Ite
 
 
 def _contents(state: State, seen: Seen, profile: Profile) -> Iterator[str]:
-    for table, expected in tables.rows(state, profile).items():
+    for table, expected in tables.rows(state, profile, boxed=True).items():
         yield from _rows_differ(f"pgflow.{table}", KEYS[table], expected, seen.tables[table])
     queues = dict(seen.queues)
     yield from _differ("pgmq.meta", sorted(state.queue_names), queues.pop("meta"))
@@ -157,7 +158,7 @@ def _row(call: calls.Call, row: Any, profile: Profile) -> object:
 def _unordered(call: calls.Call, found: Sequence[Any]) -> list[Any]:
     unwrapped = [_unwrap(call, row) for row in found]
     if isinstance(call, (calls.StartTasks, calls.Read, calls.ReadWithPoll, calls.SetVtBatch)):
-        return sorted(unwrapped, key=lambda row: (str(row.get("msg_id")), _sorting(row)))
+        return sorted(unwrapped, key=lambda row: [str(row.get(name)) for name in _ORDER])
     if isinstance(call, (calls.GetRunWithStates, calls.StartFlowWithStates)):
         for whole in unwrapped:
             if isinstance(whole, dict) and isinstance(whole.get("steps"), list):

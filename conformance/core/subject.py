@@ -62,8 +62,8 @@ CREATE FUNCTION pg_catalog.pg_sleep(seconds double precision) RETURNS void LANGU
 AS $$
 BEGIN
     PERFORM set_config('pgflow_ref.clock', (clock_timestamp()
-        + coalesce(nullif(make_interval(secs => seconds), interval '0'),
-                   interval '100 milliseconds'))::text, false);
+        + CASE WHEN seconds > 0 THEN make_interval(secs => seconds)
+               ELSE interval '100 milliseconds' END)::text, false);
 END;
 $$;
 """
@@ -239,6 +239,16 @@ def create(cluster: Cluster, name: str, profile: Profile, patch: str | None = No
             connection.execute(patch.encode())
 
 
+def _shown(column: str) -> sql.Composable:
+    """A column; a jsonb in an array of one, so that NULL and JSON's null differ."""
+    name = sql.Identifier(column)
+    if column not in ("input", "output"):
+        return name
+    return sql.SQL("CASE WHEN {} IS NOT NULL THEN jsonb_build_array({}) END AS {}").format(
+        name, name, name
+    )
+
+
 def _functions_of_tables(profile: Profile) -> sql.Composed:
     """`differential.tables()`, all rows with the columns of the profile, and `empty()`."""
     parts = [
@@ -247,7 +257,7 @@ def _functions_of_tables(profile: Profile) -> sql.Composed:
             " (SELECT {columns} FROM {table} ORDER BY {key}) r)"
         ).format(
             name=sql.Literal(table),
-            columns=sql.SQL(", ").join(map(sql.Identifier, profile.columns[table])),
+            columns=sql.SQL(", ").join(map(_shown, profile.columns[table])),
             table=sql.Identifier("pgflow", table),
             key=sql.SQL(", ").join(map(sql.Identifier, key)),
         )

@@ -1,7 +1,9 @@
 """Everything that can be asked of the model, a value for each call.
 
 Arguments are what SQL takes: None is NULL, and `OMITTED` leaves an argument out, so that the
-function's own default holds. A jsonb is JSON text.
+function's own default holds. A jsonb is JSON text. What PostgreSQL could not take as a value of the
+argument's type, such as an integer beyond its range or a jsonb with U+0000, is no call; nor is a
+queue's name with a character that pgmq refuses, or time that passes backwards.
 """
 
 from __future__ import annotations

@@ -26,19 +26,26 @@ def start_tasks(tx: Transaction, call: calls.StartTasks) -> list[Record]:
     wanted = set(call.msg_ids or ()) - {None}
     claimed = [task for task in _tasks_of_flow(tx, call.flow_slug) if task.message_id in wanted]
     records = []
+    started: list[TaskRow] = []
+    lost: list[TaskRow] = []
     for task in claimed:
         run = tx.runs[task.run_id]
         if task.status == "started":
             tx.note("started_task_is_never_requeued")
         if task.status != "queued":
             continue
-        if run.row.status == "failed":
-            if tx.has("failed_run_is_closed"):
-                tx.note("failed_run_is_closed")
-                continue
-            tx.note("failed_run_starts_tasks")
+        if run.row.status == "failed" and not _starts_all_the_same(tx):
+            lost.append(task)
+            continue
         _note_claim(tx, task)
         records.append(_record(tx, tx.flows[task.flow_slug], run, task))
+        started.append(task)
+    # The update finds tasks by message id, and does not look at their runs again.
+    numbers = {task.message_id for task in started}
+    shared = [task for task in lost if task.message_id in numbers]
+    if shared:
+        tx.note("reused_message_id_starts_lost_task")
+    for task in started + shared:
         tx.put_task(
             task._replace(
                 status="started",
@@ -54,6 +61,13 @@ def start_tasks(tx: Transaction, call: calls.StartTasks) -> list[Record]:
     if records and call.worker_id is not None and call.worker_id not in tx.workers:
         raise Refused(FOREIGN_KEY_VIOLATION, "step_tasks_last_worker_id_fkey")
     return records
+
+
+def _starts_all_the_same(tx: Transaction) -> bool:
+    """Whether tasks of failed runs are handed out."""
+    closed = tx.has("failed_run_is_closed")
+    tx.note("failed_run_is_closed" if closed else "failed_run_starts_tasks")
+    return not closed
 
 
 def _tasks_of_flow(tx: Transaction, flow_slug: str | None) -> Iterator[TaskRow]:
@@ -107,7 +121,9 @@ def _dep_outputs(tx: Transaction, flow: Flow, run: Run, slug: str) -> dict[str, 
 
 
 def _element(array: Json, index: int) -> Jsonb | None:
-    return encode(array[index]) if isinstance(array, list) and index < len(array) else None
+    """`jsonb_array_element`, to which a scalar is an array of one, and an object is none."""
+    items = array if isinstance(array, list) else [] if isinstance(array, dict) else [array]
+    return encode(items[index]) if index < len(items) else None
 
 
 def _note_claim(tx: Transaction, task: TaskRow) -> None:

@@ -157,8 +157,9 @@ def _violate(tx: Transaction, call: calls.CompleteTask, run: Run, child: str) ->
         f"[TYPE_VIOLATION] Map step {child} expects array input but dependency"
         f" {call.step_slug} produced {kind}"
     )
-    state = run.states[call.step_slug]
-    tx.put_state(state._replace(status="failed", failed_at=tx.now, error_message=reason))
+    state = run.states.get(call.step_slug)
+    if state is not None:  # else the step was added to the flow after the run had begun
+        tx.put_state(state._replace(status="failed", failed_at=tx.now, error_message=reason))
     payload = step_failed_payload(tx, call.step_slug, reason)
     tx.send_event(run.row.run_id, f"step:{call.step_slug}:failed", payload)
 

@@ -23,9 +23,9 @@ def calculate_retry_delay(base_delay: int | None, attempts: int | None) -> int |
         return None
     try:
         power = math.pow(2, attempts)
-    except OverflowError:
+        delay = math.floor(base_delay * power)
+    except OverflowError:  # in the power, or in the product, which is then infinite
         raise Refused(NUMERIC_OUT_OF_RANGE) from None
-    delay = math.floor(base_delay * power)
     if not power or delay not in _INT4:
         raise Refused(NUMERIC_OUT_OF_RANGE)
     return delay

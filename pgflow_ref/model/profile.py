@@ -57,6 +57,7 @@ Behaviour: TypeAlias = Literal[
     "repeated_dependency_never_starts",
     "retry_delay_overflows",
     "reused_message_id_claims_both",
+    "reused_message_id_starts_lost_task",
     "run_failed_sent_again",
     "started_task_is_never_requeued",
     "step_failed_sent_again",

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pgflow_ref.model.state import Transaction
 
 _LONGEST_NAME: Final = 47
-_BESIDE_A_QUEUE: Final = ("_vt_idx", "_pkey", "_msg_id_seq")  # of q_<name>, in the same namespace
 _POLL_SECONDS: Final = 5
 _POLL_INTERVAL_MS: Final = 100
 
@@ -38,17 +37,32 @@ def create(tx: Transaction, name: str) -> None:
         tx.note("flow_slug_of_48_refused")
         raise Refused(RAISED)
     folded = name.lower()
-    if any(
-        folded.endswith(end) and folded.removesuffix(end) in tx.queues for end in _BESIDE_A_QUEUE
-    ):
+    if folded in tx.queues:
+        tx.note("flow_case_shares_queue")
+    elif any(f"q_{folded}" in queue.beside for queue in tx.queues.values()):
         # CREATE TABLE IF NOT EXISTS is content with the index of that name; what follows is not.
         tx.note("flow_and_index_collide")
         raise Refused(WRONG_KIND_OF_OBJECT)
-    if folded in tx.queues:
-        tx.note("flow_case_shares_queue")
     else:
-        tx.put_queue(name, Queue({}, {}, 0))
+        tx.put_queue(name, Queue({}, {}, 0, _beside(tx, f"q_{folded}")))
     tx.queue_names |= {name}
+
+
+def _beside(tx: Transaction, table: str) -> frozenset[str]:
+    """The names of a new queue's indexes and sequence, which share a name space with queues.
+
+    Where a name is taken, PostgreSQL finds another for a key or a sequence; the index on vt, which
+    pgmq names itself, is then left out in silence.
+    """
+    taken = {f"q_{name}" for name in tx.queues}.union(*(q.beside for q in tx.queues.values()))
+
+    def free(wanted: str) -> str:
+        names = (wanted, *(f"{wanted}{number}" for number in range(1, len(taken) + 2)))
+        return next(name for name in names if name not in taken)
+
+    return frozenset({free(f"{table}_pkey"), free(f"{table}_msg_id_seq")}) | (
+        {f"{table}_vt_idx"} - taken
+    )
 
 
 def drop(tx: Transaction, call: calls.DropQueue) -> list[bool]:
@@ -73,7 +87,7 @@ def send(tx: Transaction, name: str, message: Jsonb | None, delay: int = 0) -> i
     queue = queue_of(tx, name)
     number = queue.last_id + 1
     row = MessageRow(number, 0, tx.now, None, tx.clock + delay * SECOND, message)
-    tx.put_queue(name, Queue({**queue.messages, number: row}, queue.archive, number))
+    tx.put_queue(name, queue._replace(messages={**queue.messages, number: row}, last_id=number))
     return number
 
 
@@ -107,13 +121,16 @@ def set_vt(tx: Transaction, name: str, number: int, delay: int) -> list[MessageR
 
 
 def set_vt_batch(tx: Transaction, call: calls.SetVtBatch) -> list[MessageRow]:
-    """`pgflow.set_vt_batch`; which of two offsets for one message counts is not said."""
+    """`pgflow.set_vt_batch`; of two offsets for one message the first counts, by no promise."""
     if call.msg_ids is None or call.vt_offsets is None:
         return []
     if len(call.msg_ids) != len(call.vt_offsets):
         raise Refused(RAISED)
     queue, rows = queue_of(tx, call.queue_name), []
+    offsets: dict[int | None, int | None] = {}
     for number, offset in zip(call.msg_ids, call.vt_offsets, strict=True):
+        offsets.setdefault(number, offset)
+    for number, offset in offsets.items():
         if number is not None and number in queue.messages:
             not_null(offset)
             assert offset is not None
@@ -159,4 +176,5 @@ def read_with_poll(tx: Transaction, call: calls.ReadWithPoll) -> list[MessageRow
 
 def _pause(milliseconds: int | None) -> Instant:
     """How long a poll sleeps. Where the server would not sleep, and look without end, a while."""
-    return (milliseconds or _POLL_INTERVAL_MS) * 1_000
+    sleeps = milliseconds is not None and milliseconds > 0
+    return (milliseconds if milliseconds and sleeps else _POLL_INTERVAL_MS) * 1_000

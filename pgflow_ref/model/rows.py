@@ -195,8 +195,12 @@ class Run(NamedTuple):
 
 
 class Queue(NamedTuple):
-    """A queue's messages and archive by message id, and the last id that was given away."""
+    """A queue's messages and archive by message id, and the last id that was given away.
+
+    `beside` are the names of its indexes and its sequence.
+    """
 
     messages: Mapping[int, MessageRow]
     archive: Mapping[int, MessageRow]
     last_id: int
+    beside: frozenset[str] = frozenset()

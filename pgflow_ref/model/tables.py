@@ -20,21 +20,32 @@ _TIMES: Final = {"vt"}  # and all that end so
 _ENDED_AT: Final = {"stopped_at": "ended_at", "deprecated_at": "ended_at"}
 
 
-def as_json(row: NamedTuple, columns: Sequence[str]) -> dict[str, Json]:
+def as_json(row: NamedTuple, columns: Sequence[str], *, boxed: bool = False) -> dict[str, Json]:
     """One row as `to_jsonb` shows it: some columns, times as text, a jsonb as its value.
+
+    Args:
+        row: a row of `rows.py`.
+        columns: which columns.
+        boxed: show a jsonb as a list with its value, so that NULL and JSON's null differ.
 
     Example:
         >>> from pgflow_ref.model.rows import FlowRow
         >>> as_json(FlowRow("f", 3, 5, 60, 0), ["flow_slug", "created_at"])
         {'flow_slug': 'f', 'created_at': '1970-01-01T00:00:00+00:00'}
     """
-    return {
+    shown = {
         column: _value(column, getattr(row, _ENDED_AT.get(column, column))) for column in columns
     }
+    if boxed:
+        there = [name for name in shown if name in _JSONB and getattr(row, name) is not None]
+        shown |= {name: [shown[name]] for name in there}
+    return shown
 
 
-def rows(state: State, profile: Profile) -> dict[str, list[dict[str, Json]]]:
-    """All tables of schema `pgflow`: their rows, in the order of their primary keys."""
+def rows(
+    state: State, profile: Profile, *, boxed: bool = False
+) -> dict[str, list[dict[str, Json]]]:
+    """All tables of schema `pgflow` with their rows, as `as_json` shows them."""
     flows, runs = state.flows, state.runs.values()
     found: Mapping[str, Iterable[NamedTuple]] = {
         "flows": (flow.row for flow in flows.values()),
@@ -46,7 +57,7 @@ def rows(state: State, profile: Profile) -> dict[str, list[dict[str, Json]]]:
         "workers": state.workers.values(),
     }
     return {
-        table: [as_json(row, profile.columns[table]) for row in rows]
+        table: [as_json(row, profile.columns[table], boxed=boxed) for row in rows]
         for table, rows in found.items()
     }
 
