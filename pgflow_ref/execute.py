@@ -10,16 +10,19 @@ import inspect
 from typing import TYPE_CHECKING, Final
 
 from pgflow_ref.errors import NotJson, TaskFailed
+from pgflow_ref.flow import Context
 from pgflow_ref.json_contract import decode, encode, printable
 from pgflow_ref.shape import RESERVED_SLUG
 from pgflow_ref.task import Completed, Failed, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from uuid import UUID
 
-    from pgflow_ref.flow import Context, Handler
+    from pgflow_ref.flow import Handler, Stopping
     from pgflow_ref.json_contract import Json
     from pgflow_ref.shape import StepShape
+    from pgflow_ref.task import Task
 
 STOPPED: Final = "The worker was stopped before the task was over"
 """The error of a task that still ran when its worker's time to stop had passed."""
@@ -42,6 +45,23 @@ def arguments(step: StepShape, task_input: str) -> tuple[Json, Json]:
     if not step.depends_on:
         return flow_input, flow_input
     return {slug: whole.get(slug) for slug in step.depends_on}, flow_input
+
+
+def prepare(
+    step: StepShape, task: Task, worker_id: UUID, stopping: Stopping
+) -> tuple[Json, Context]:
+    """The two arguments of a task's handler.
+
+    Args:
+        step: the task's step.
+        task: the task, with the input that the core gave.
+        worker_id: whose task it is.
+        stopping: is set when that worker is asked to stop.
+    """
+    argument, flow_input = arguments(step, task.input)
+    run_id, step_slug, task_index, attempt = task.key
+    where = (run_id, task.flow_slug, step_slug, task_index, attempt)
+    return argument, Context(*where, flow_input, worker_id, stopping)
 
 
 def is_async(handler: Handler) -> bool:

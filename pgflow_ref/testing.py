@@ -28,7 +28,7 @@ from pgflow_ref import calls, execute, profiles
 from pgflow_ref.compile import check, in_order
 from pgflow_ref.config import WorkerConfig
 from pgflow_ref.errors import CoreUnsupported, FlowNotFound, InvalidFlow, PgflowError
-from pgflow_ref.flow import Context, Flow
+from pgflow_ref.flow import Flow
 from pgflow_ref.machine import Plan
 from pgflow_ref.model import State, apply
 from pgflow_ref.model import calls as core_calls
@@ -271,8 +271,8 @@ class InMemory:
                 what = f"start_delay needs core 0.5.3 or newer, and this one is {self.core}"
                 raise CoreUnsupported(f"flow {slug!r}, step {step.slug!r}: {what}")
             self._apply(core_calls.AddStep(slug, step.slug, step.depends_on, **options))
-        stored, default = self.state.flows[slug], self.state.flows[slug].row.opt_timeout
-        timeouts = {name: row.opt_timeout or default for name, row in stored.steps.items()}
+        stored = self.state.flows[slug]
+        timeouts = {name: stored.timeout(name) for name in stored.steps}
         plan = Plan(WorkerConfig(), timeouts, frozenset(timeouts))
         worker_id = UUID(int=(0xF10 << 112) | (len(self._workers) + 1))
         self._apply(core_calls.RegisterWorker(worker_id, slug, slug))
@@ -321,11 +321,9 @@ class InMemory:
 
     async def _run(self, task: Task, threads: Threads) -> Outcome:
         """Perform a task's handler, as the worker does."""
-        worker, key = self._workers[task.flow_slug], task.key
-        step, timeout = worker.steps[key.step_slug], worker.plan.timeouts[key.step_slug]
-        argument, flow_input = execute.arguments(step.shape, task.input)
-        where = (key.run_id, task.flow_slug, key.step_slug, key.task_index, key.attempt)
-        context = Context(*where, flow_input, worker.worker_id, self._stopping)
+        worker, slug = self._workers[task.flow_slug], task.key.step_slug
+        step, timeout = worker.steps[slug], worker.plan.timeouts[slug]
+        argument, context = execute.prepare(step.shape, task, worker.worker_id, self._stopping)
         deadline = self.now + timedelta(seconds=timeout)
         handler = step.handler
         work: asyncio.Future[Outcome]

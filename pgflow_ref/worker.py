@@ -34,7 +34,6 @@ from pgflow_ref.connection import (
     is_passing,
 )
 from pgflow_ref.errors import CoreUnsupported, FlowMismatch, FlowNotFound, InvalidFlow
-from pgflow_ref.flow import Context, Flow
 from pgflow_ref.task import Failed, Outcome, Result, Task, TaskKey
 from pgflow_ref.threads import Threads
 
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from pgflow_ref.capabilities import Capabilities
+    from pgflow_ref.flow import Flow
 
 log: Final = logging.getLogger("pgflow_ref.worker")
 
@@ -318,27 +318,16 @@ class Worker:
             self._finished(task, outcome)
             return
         try:
-            argument, flow_input = execute.arguments(step.shape, task.input)
+            argument, context = execute.prepare(step.shape, task, self.worker_id, self._stopping)
         except Exception as error:  # noqa: BLE001  # an input of another form fails its task only
             self._finished(task, execute.failed(error))
             return
-        key = task.key
-        context = Context(
-            key.run_id,
-            task.flow_slug,
-            key.step_slug,
-            key.task_index,
-            key.attempt,
-            flow_input,
-            self.worker_id,
-            self._stopping,
-        )
         handler = step.handler
         if execute.is_async(handler):
             work = self._await(task, execute.call_async(handler, argument, context))
             running = asyncio.ensure_future(work)
-            self._handlers[key] = running
-            running.add_done_callback(lambda _: self._handlers.pop(key, None))
+            self._handlers[task.key] = running
+            running.add_done_callback(lambda _: self._handlers.pop(task.key, None))
         else:
             self._threads.submit(
                 lambda: self._report(task, execute.call(handler, argument, context))

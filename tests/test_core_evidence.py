@@ -52,14 +52,11 @@ class Mirror:
 def seen_by(call: Call, reply: Reply, profile: Profile) -> Seen:
     """What a database would show."""
     found = [compare._row(call, row, profile) for row in reply.rows]
-    columns = [*compare._MESSAGE]
     queues: dict[str, list[Any]] = {"meta": sorted(reply.state.queue_names)}
     for name, queue in reply.state.queues.items():
-        for kind, messages in (("q", queue.messages), ("a", queue.archive)):
-            shown = columns + ["archived_at"] * (kind == "a")
-            queues[f"{kind}_{name}"] = [
-                tables.as_json(row, shown) | {"headers": None} for row in messages.values()
-            ]
+        archived = queue.archive.values()
+        queues[f"q_{name}"] = [tables.message_as_json(row) for row in queue.messages.values()]
+        queues[f"a_{name}"] = [tables.message_as_json(row, tables.ARCHIVED) for row in archived]
     return Seen(
         [row if isinstance(row, dict) else {"value": row} for row in found],
         reply.refusal,
@@ -96,7 +93,8 @@ def test_two_that_do_the_same_do_not_differ() -> None:
     for call in PLAYED:
         both.call(call)
     assert both.counts.calls == len(PLAYED)
-    assert both.seen >= {"step_started_is_not_sent", "claim_shows_message_again"}
+    seen = frozenset().union(*both.seen)
+    assert seen >= {"step_started_is_not_sent", "claim_shows_message_again"}
 
 
 def without(table: str) -> Callable[[Call, Seen], Seen]:

@@ -11,7 +11,7 @@ import pytest
 
 from conformance.core.examples import examples
 from conformance.core.history import Counts, History
-from conformance.core.moves import Moves
+from conformance.core.machine import play_one
 from pgflow_ref.model import BEHAVIOURS, Refusal, State, apply, calls, rows, tables
 from pgflow_ref.profiles import known, load
 
@@ -171,12 +171,8 @@ def test_whatever_is_called(core: str) -> None:
     """Nothing raises; the same call on the same state gives the same; counters stay sensible."""
     profile, counts = load(core).profile, Counts()
     for seed in range(40):
-        chance = random.Random(seed)
         history = History(None, profile, counts)
-        moves = Moves(history, chance.choice)
-        moves.begin()
-        for _ in range(40):
-            moves.move()
+        play_one(history, random.Random(seed))
         for call, before in history.calls:
             assert apply(before, call, profile) == apply(before, call, profile)
         _check(history.state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -293,7 +294,7 @@ class RecoversWhatRuns(Database):
         _put(tx, _task(tx, _key(task))._replace(attempts_count=task.attempts_count - 1))
 
 
-class Edited(Database):
+class Edited(Database, ABC):
     """A core that forgets something when a result is recorded."""
 
     def record(self, results: tuple[Result, ...], worker_id: UUID) -> Done[tuple[bool, ...]]:
@@ -306,8 +307,9 @@ class Edited(Database):
 
         return self.transact(work)
 
+    @abstractmethod
     def edit(self, before: Any, after: Any) -> Any:
-        raise NotImplementedError
+        """The database after a result, but for what is forgotten."""
 
 
 class ArchivesNothing(Edited):

@@ -32,9 +32,7 @@ _TABLES: Final[dict[type[Any], str]] = {
     rows.TaskRow: "step_tasks",
     rows.WorkerRow: "workers",
 }
-_MESSAGE: Final = ("msg_id", "read_ct", "enqueued_at", "last_read_at", "vt", "message")
 _ORDER: Final = ("msg_id", "run_id", "step_slug", "task_index")
-_ARCHIVED: Final = (*_MESSAGE, "archived_at")
 _RECORD: Final = ("flow_slug", "run_id", "step_slug", "input", "msg_id")
 
 
@@ -74,8 +72,9 @@ def _contents(state: State, seen: Seen, profile: Profile) -> Iterator[str]:
     queues = dict(seen.queues)
     yield from _differ("pgmq.meta", sorted(state.queue_names), queues.pop("meta"))
     for name, queue in state.queues.items():
-        yield from _messages(f"q_{name}", _MESSAGE, queue.messages, queues.pop(f"q_{name}", None))
-        yield from _messages(f"a_{name}", _ARCHIVED, queue.archive, queues.pop(f"a_{name}", None))
+        q, a = f"q_{name}", f"a_{name}"
+        yield from _messages(q, tables.MESSAGE, queue.messages, queues.pop(q, None))
+        yield from _messages(a, tables.ARCHIVED, queue.archive, queues.pop(a, None))
     if queues:
         yield f"tables: the database also has {', '.join(sorted(queues))}"
 
@@ -89,9 +88,7 @@ def _messages(
     if found is None:
         yield f"pgmq.{table}: the database has no such table"
         return
-    wanted = [
-        tables.as_json(expected[number], columns) | {"headers": None} for number in sorted(expected)
-    ]
+    wanted = [tables.message_as_json(row, columns) for row in expected.values()]
     yield from _rows_differ(f"pgmq.{table}", ("msg_id",), wanted, found)
 
 
@@ -142,13 +139,9 @@ def _expected_rows(call: calls.Call, reply: Reply, profile: Profile) -> list[Any
 
 def _row(call: calls.Call, row: Any, profile: Profile) -> object:
     if isinstance(row, rows.MessageRow):
-        seen = set(_MESSAGE)
-        if (
-            isinstance(call, calls.SetVtBatch)
-            and "last_read_at" not in profile.columns["set_vt_batch"]
-        ):
-            seen.remove("last_read_at")
-        return tables.as_json(row, sorted(seen)) | {"headers": None}
+        batch = isinstance(call, calls.SetVtBatch)
+        columns = profile.columns["set_vt_batch"] if batch else tables.MESSAGE
+        return tables.message_as_json(row, columns)
     if isinstance(row, rows.Record):
         return tables.as_json(row, profile.columns["step_task_record"])
     table = _TABLES.get(type(row))

@@ -8,36 +8,26 @@ from __future__ import annotations
 
 import sys
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import jinja2
-
 from conformance.core import examples
+from conformance.core.pages import DOCS, render
 from pgflow_ref.install import pins
 from pgflow_ref.profiles import Ending, Entry, changes, known, load
 
 if TYPE_CHECKING:
     from pgflow_ref.model import Behaviour
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "core-behaviour.md"
-_TEMPLATES: Final = Path(__file__).parent / "templates"
+PAGE: Final = DOCS / "core-behaviour.md"
 
 
 def page() -> str:
     """The page, in Markdown."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701  # Markdown
-    )
     versions = known()
     newest = load(versions[-1])
     found: dict[Behaviour, Entry | Ending] = {**newest.endings, **newest.entries}
-    return environment.get_template("core-behaviour.md.j2").render(
+    return render(
+        PAGE,
         versions=versions,
         surprises=[_told(one) for _, one in sorted(found.items()) if _entry(one).surprising],
         rules=[_told(one) for _, one in sorted(found.items()) if not _entry(one).surprising],

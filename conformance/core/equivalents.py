@@ -6,12 +6,9 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from conformance.harness.cases import FIXTURES
+import tomli
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from conformance.harness.cases import FIXTURES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,8 +66,8 @@ def load(text: str | None = None) -> list[Equivalent]:
         ListError: it is not such a list.
     """
     try:
-        raw = tomllib.loads(PATH.read_text(encoding="utf-8") if text is None else text)
-    except tomllib.TOMLDecodeError as error:
+        raw = tomli.loads(PATH.read_text(encoding="utf-8") if text is None else text)
+    except tomli.TOMLDecodeError as error:
         raise ListError(f"{PATH.name}: {error}") from None
     if set(raw) - {"equivalent"} or not isinstance(raw.get("equivalent", []), list):
         raise ListError(f"{PATH.name}: it may have [[equivalent]] alone")

@@ -137,13 +137,7 @@ def _argument(item: tuple[str, Any]) -> tuple[str, Any]:
 
 def with_ids(history: Sequence[tuple[Call, State]]) -> list[Call]:
     """The calls, with generated run ids spelled out, so that they stay when others go."""
-    return [
-        replace(call, run_id=state.next_run_id)
-        if isinstance(call, (calls.StartFlow, calls.StartFlowWithStates))
-        and (call.run_id is OMITTED or call.run_id is None)
-        else call
-        for call, state in history
-    ]
+    return [statements.with_id(call, state) for call, state in history]
 
 
 def _played(played: Sequence[Call], profile: Profile, subject: Subject) -> Difference | None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from conformance.core import evidence, statements
 from conformance.core.history import Counts, History
-from conformance.core.machine import MOVES
-from conformance.core.moves import Moves
+from conformance.core.machine import play_one
 from pgflow_ref.model import State, apply
 from pgflow_ref.profiles import load
 
@@ -49,15 +48,12 @@ def script(played: Sequence[Call], profile: Profile) -> str:
 
 
 def _play(seed: int, profile: Profile, found: dict[Behaviour, list[Call]]) -> None:
-    """Play one history, and keep it for each behaviour that nothing has shown so far."""
-    chance = random.Random(seed)  # noqa: S311  # no secret comes of it
+    """Play one history, and keep its beginning for each behaviour that nothing has shown so far."""
     history = History(None, profile, Counts())
-    moves = Moves(history, chance.choice)
-    moves.begin()
-    for _ in range(MOVES):
-        moves.move()
-        for name in history.seen - found.keys():
-            found[name] = evidence.with_ids(history.calls)
+    play_one(history, random.Random(seed))  # noqa: S311  # no secret
+    for number, seen in enumerate(history.seen, 1):
+        for name in seen - found.keys():
+            found[name] = evidence.with_ids(history.calls[:number])
 
 
 def _shortest(name: Behaviour, played: list[Call], profile: Profile) -> list[Call]:
@@ -68,5 +64,4 @@ def _shortest(name: Behaviour, played: list[Call], profile: Profile) -> list[Cal
             state, seen = reply.state, name in reply.seen
         return seen  # by the last call, so that nothing follows that is not about it
 
-    last = next(length for length in range(1, len(played) + 1) if shows(played[:length]))
-    return evidence.shortest(played[:last], shows)
+    return evidence.shortest(played, shows)

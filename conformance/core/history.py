@@ -39,6 +39,11 @@ class History:
         subject: the database; None for the model alone.
         profile: the version of the core that both are.
         counts: is told how often each behaviour was seen, and of how many calls.
+
+    Attributes:
+        state: the model's state by now.
+        calls: the calls so far, each with the model's state before it.
+        seen: the behaviours that showed in each of them.
     """
 
     def __init__(self, subject: Subject | None, profile: Profile, counts: Counts) -> None:
@@ -47,7 +52,7 @@ class History:
         self.counts = counts
         self.state = State()
         self.calls: list[tuple[Call, State]] = []
-        self.seen: set[Behaviour] = set()
+        self.seen: list[frozenset[Behaviour]] = []
         if subject is not None:
             subject.reset()
 
@@ -61,7 +66,7 @@ class History:
         self.calls.append((call, before))
         reply = apply(before, call, self.profile)
         self.state = reply.state
-        self.seen |= reply.seen
+        self.seen.append(reply.seen)
         self.counts.calls += 1
         self.counts.behaviours.update(reply.seen)
         if self.subject is not None:

@@ -98,7 +98,8 @@ def play_until(subject: Subject | None, profile: Profile, counts: Counts, most: 
     for seed in range(most):
         if counts.behaviours.keys() >= profile.behaviours:
             return
-        _play_one(subject, profile, counts, random.Random(seed))  # noqa: S311  # no secret
+        chance = random.Random(seed)  # noqa: S311  # no secret
+        play_one(History(subject, profile, counts), chance)
 
 
 def play_on(subject: Subject, profile: Profile, seconds: float, seed: int) -> Counts:
@@ -110,14 +111,17 @@ def play_on(subject: Subject, profile: Profile, seconds: float, seed: int) -> Co
     counts, until = Counts(), time.monotonic() + seconds
     chance = random.Random(seed)  # noqa: S311  # no secret
     while time.monotonic() < until:
-        _play_one(subject, profile, counts, chance)
+        play_one(History(subject, profile, counts), chance)
     return counts
 
 
-def _play_one(
-    subject: Subject | None, profile: Profile, counts: Counts, chance: random.Random
-) -> None:
-    moves = Moves(History(subject, profile, counts), chance.choice)
+def play_one(history: History, chance: random.Random) -> None:
+    """Play a history from its beginning.
+
+    Raises:
+        Difference: as for `play`.
+    """
+    moves = Moves(history, chance.choice)
     moves.begin()
     for _ in range(MOVES):
         moves.move()

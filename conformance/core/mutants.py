@@ -171,7 +171,8 @@ def _subject(url: str, core: str) -> Subject:
 
 def _try(url: str, trial: Trial) -> Verdict:
     """Install a mutant, look for it, and put the function back."""
-    core, connection = _subject(url, trial.core), _subject(url, trial.core).connection
+    core = _subject(url, trial.core)
+    connection = core.connection
     core.reset()
     began = time.monotonic()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -82,6 +83,15 @@ def script(history: Sequence[tuple[Call, State]], profile: Profile) -> list[str]
     return [_in_script(call, state, profile) for call, state in history]
 
 
+def with_id(call: Call, state: State) -> Call:
+    """A call with the run id that it would generate, spelled out."""
+    if isinstance(call, (calls.StartFlow, calls.StartFlowWithStates)) and (
+        call.run_id is OMITTED or call.run_id is None
+    ):
+        return replace(call, run_id=state.next_run_id)
+    return call
+
+
 def _in_script(call: Call, state: State, profile: Profile) -> str:
     """A call for a real server, whose clock cannot be set and whose ids are random."""
     if isinstance(call, calls.Pass):
@@ -91,13 +101,7 @@ def _in_script(call: Call, state: State, profile: Profile) -> str:
             for name in state.queues
         ]
         return "\n".join([f"-- {call.microseconds / 1e6:g} s pass", *moved])
-    if isinstance(call, calls.StartFlow) and (call.run_id is OMITTED or call.run_id is None):
-        call = calls.StartFlow(call.flow_slug, call.input, state.next_run_id)
-    if isinstance(call, calls.StartFlowWithStates) and (
-        call.run_id is OMITTED or call.run_id is None
-    ):
-        call = calls.StartFlowWithStates(call.flow_slug, call.input, state.next_run_id)
-    return statement(call, profile)
+    return statement(with_id(call, state), profile)
 
 
 def _arguments(call: Call) -> str:

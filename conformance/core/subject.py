@@ -185,10 +185,7 @@ class Subject:
             call: the call.
             state: the model's state before it, which says what time it is.
         """
-        return self.run(statement(call, self.profile), state)
-
-    def run(self, text: str, state: State) -> Seen:
-        """Run a statement."""
+        text = statement(call, self.profile)
         at, clock = datetime_of(state.clock), datetime_of(state.clock + TICK)
         row = self.connection.execute(
             "SELECT differential.call(%s, %s, %s, %s)",

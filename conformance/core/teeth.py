@@ -5,27 +5,26 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 import click
-import jinja2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from conformance.core.mutants import SECONDS, Verdict, try_all
+from conformance.core.mutants import SECONDS, Fate, Verdict, try_all
 from conformance.core.mutations import RULES
+from conformance.core.pages import DOCS, render
 from pgflow_ref.profiles import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "mutants.md"
-_TEMPLATES: Final = Path(__file__).parent / "templates"
+PAGE: Final = DOCS / "mutants.md"
 _ENOUGH: Final = 0.95  # of the mutants that are not equivalent
 _CORES: Final = ("0.5.0", "0.8.1")
 _SHARE: Final = 3
+_FATES: Final = get_args(Fate)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -59,16 +58,9 @@ def good(verdicts: Sequence[Verdict]) -> bool:
 
 def page(verdicts: Sequence[Verdict], share: int, seconds: float) -> str:
     """The page of the documentation, in Markdown."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701  # Markdown
-    )
     killed = sorted(verdict.seconds for verdict in verdicts if verdict.fate == "killed")
-    return environment.get_template("mutants.md.j2").render(
+    return render(
+        PAGE,
         verdicts=sorted(verdicts, key=lambda one: (one.core, one.mutant.function, one.number)),
         fates=Counter(verdict.fate for verdict in verdicts),
         by_function=_by(verdicts, lambda one: (one.core, one.mutant.function)),
@@ -120,7 +112,7 @@ def _line(verdict: Verdict) -> str:
 def _print(console: Console, verdicts: Sequence[Verdict]) -> None:
     fates = Counter(verdict.fate for verdict in verdicts)
     table = Table(box=None, header_style="dim")
-    for title in ("core", "function", "killed", "survived", "equivalent", "stillborn"):
+    for title in ("core", "function", *_FATES):
         table.add_column(title, justify="left" if title in ("core", "function") else "right")
     functions = _by(verdicts, lambda one: (one.core, one.mutant.function))
     for names, counts in functions.items():
@@ -132,8 +124,6 @@ def _print(console: Console, verdicts: Sequence[Verdict]) -> None:
         part = 100 * fates["killed"] / judged
         console.print(f"{part:.1f} % of {judged} mutants that are not equivalent were killed.")
 
-
-_FATES: Final = ("killed", "survived", "equivalent", "stillborn")
 
 if __name__ == "__main__":
     main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -80,12 +81,11 @@ def test_core_does_what_its_model_does(
     problems = list(found.problems) if found else []
     problems += [f"no history shows {name}, which its profile lists" for name in missing if covers]
     shown = len(profile.behaviours) - len(missing)
-    patch = request.config.getoption("--core-patch")
-    repeat = f"./scripts/conformance '{request.node.nodeid}'" + (
-        f" --core-patch '{patch}'" if patch else ""
-    )
+    repeat = ["./scripts/conformance", request.node.nodeid, f"--core={profile.core}"]
+    if patch := request.config.getoption("--core-patch"):
+        repeat.append(f"--core-patch={patch}")
     if found is not None:
-        repeat += f" --replay {evidence.encode([call for call, _ in found.history])}"
+        repeat.append(f"--replay={evidence.encode([call for call, _ in found.history])}")
     case = Case(
         id=f"core.does_what_its_model_does[{profile.core}]",
         group="core",
@@ -98,13 +98,13 @@ def test_core_does_what_its_model_does(
         problems=tuple(problems),
         calls=counts.calls,
         script=evidence.script(found) if found else "",
-        repeat=repeat,
+        repeat=shlex.join(repeat),
         note=_note(profile, counts, shown, asked),
     )
     carry(request.node, case, [])
     if problems:
         said = evidence.script(found) if found else "\n".join(problems)
-        pytest.fail(f"{PROMISE}\n\n{said}\n\nto repeat: {repeat}", pytrace=False)
+        pytest.fail(f"{PROMISE}\n\n{said}\n\nto repeat: {case.repeat}", pytrace=False)
 
 
 def _play(core: Subject, asked: Asked) -> Counts:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from conformance.harness.eventlog import Event
 from pgflow_ref.model.rows import datetime_of
-from pgflow_ref.model.tables import as_json
+from pgflow_ref.model.tables import ARCHIVED, MESSAGE, as_json, message_as_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,8 +25,7 @@ _TABLES: Final = {
     "task": "step_tasks",
     "worker": "workers",
 }
-_MESSAGE: Final = ("msg_id", "read_ct", "enqueued_at", "last_read_at", "vt", "message")
-_QUEUES: Final = {"message": _MESSAGE, "archive": (*_MESSAGE, "archived_at")}
+_QUEUES: Final = {"message": MESSAGE, "archive": ARCHIVED}
 SOURCES: Final = frozenset(_TABLES) | frozenset(_QUEUES)
 """Whose changes are told."""
 
@@ -127,8 +126,8 @@ def _columns(profile: Profile) -> Mapping[str, Sequence[str]]:
 
 
 def _row(source: str, row: Any, columns: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    found: dict[str, Any] = as_json(row, columns[source])
-    return found | {"headers": None} if source in _QUEUES else found
+    show = message_as_json if source in _QUEUES else as_json
+    return show(row, columns[source])
 
 
 def _changed_row(

@@ -29,15 +29,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from pgflow_ref import operations
-from pgflow_ref.model import Refusal, apply, calls
+from pgflow_ref.model import apply, calls
 from pgflow_ref.model.rows import MessageRow, Record
+from pgflow_ref.model.state import Refused
 from pgflow_ref.task import Completed, TaskKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from uuid import UUID
 
-    from pgflow_ref.model import Profile, State
+    from pgflow_ref.model import Profile, Refusal, State
     from pgflow_ref.model.calls import Call
     from pgflow_ref.task import Result, Task
 
@@ -45,14 +46,6 @@ T = TypeVar("T")
 
 UNTRANSLATABLE_CHARACTER: Final = "22P05"
 _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-
-
-class Refused(Exception):
-    """The database refuses a call, and with it the whole transaction."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal)
-        self.refusal = refusal
 
 
 class Transaction:
@@ -79,7 +72,7 @@ class Transaction:
         """
         reply = apply(self.state, call, self.profile)
         if reply.refusal is not None:
-            raise Refused(reply.refusal)
+            raise Refused(*reply.refusal)
         self.put(reply.state)
         return reply.rows
 
@@ -225,4 +218,4 @@ def check_storable(result: Result) -> None:
     outcome = result.outcome
     text = outcome.output if isinstance(outcome, Completed) else None
     if text is not None and "u0000" in text and _NUL.search(text):
-        raise Refused(Refusal(UNTRANSLATABLE_CHARACTER))
+        raise Refused(UNTRANSLATABLE_CHARACTER)

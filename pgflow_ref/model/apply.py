@@ -8,6 +8,7 @@ from pgflow_ref.model import calls, claims, completions, definitions, failures, 
 from pgflow_ref.model.profile import REFUSALS
 from pgflow_ref.model.rows import WorkerRow
 from pgflow_ref.model.state import (
+    UNDEFINED_FUNCTION,
     UNIQUE_VIOLATION,
     Refused,
     Transaction,
@@ -116,7 +117,8 @@ def _maybe_complete_run(tx: Transaction, call: calls.MaybeCompleteRun) -> list[o
 
 
 def _cascade(tx: Transaction, call: calls.CascadeCompleteTasklessSteps) -> list[int]:
-    runs.require(tx, "map_steps")
+    if not tx.has("map_steps"):
+        raise Refused(UNDEFINED_FUNCTION)
     return [runs.cascade(tx, call.run_id)]
 
 

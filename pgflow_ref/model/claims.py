@@ -128,17 +128,12 @@ def _element(array: Json, index: int) -> Jsonb | None:
 
 def _note_claim(tx: Transaction, task: TaskRow) -> None:
     """What a claim leaves undone."""
-    flow = tx.flows[task.flow_slug]
-    step = flow.steps[task.step_slug]
-    messages = (
-        tx.queues[task.flow_slug.lower()].messages if task.flow_slug.lower() in tx.queues else {}
-    )
-    message = messages.get(task.message_id)
+    flow, queue = tx.flows[task.flow_slug], tx.queues.get(task.flow_slug.lower())
+    message = None if queue is None else queue.messages.get(task.message_id)
     if message is None or not message.read_ct:
         tx.note("claim_ignores_visibility")
-    timeout = flow.row.opt_timeout if step.opt_timeout is None else step.opt_timeout
-    if message is not None and message.vt < tx.clock + timeout * SECOND:
+    over = tx.clock + flow.timeout(task.step_slug) * SECOND
+    if message is not None and message.vt < over:
         tx.note("claim_shows_message_again")
-    attempts = flow.row.opt_max_attempts if step.opt_max_attempts is None else step.opt_max_attempts
-    if attempts == 0:
+    if flow.max_attempts(task.step_slug) == 0:
         tx.note("one_attempt_at_least")

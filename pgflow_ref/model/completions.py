@@ -28,7 +28,7 @@ def complete_task(tx: Transaction, call: calls.CompleteTask) -> list[TaskRow]:
     Whatever it finds, it goes on: the event, the archive, the next steps and the end of the run
     follow from how things are, not from whether this call changed them.
     """
-    run = tx.runs.get(call.run_id) if call.run_id else None
+    run = tx.run(call.run_id)
     if run is None:
         return []
     if run.row.status == "failed":

@@ -33,7 +33,7 @@ def calculate_retry_delay(base_delay: int | None, attempts: int | None) -> int |
 
 def fail_task(tx: Transaction, call: calls.FailTask) -> list[TaskRow]:
     """`pgflow.fail_task`: try again later, or fail task, step and run."""
-    run = tx.runs.get(call.run_id) if call.run_id else None
+    run = tx.run(call.run_id)
     if run is None:
         return []
     if run.row.status == "failed" and tx.has("failed_run_is_closed"):
@@ -110,9 +110,7 @@ def leave_active_tasks(tx: Transaction, run: Run) -> None:
 
 def _fail_or_retry(tx: Transaction, call: calls.FailTask, task: TaskRow) -> bool:
     """Queue a started task again, or fail it and its step: whether it failed."""
-    flow = tx.flows[task.flow_slug]
-    step = flow.steps[task.step_slug]
-    limit = flow.row.opt_max_attempts if step.opt_max_attempts is None else step.opt_max_attempts
+    limit = tx.flows[task.flow_slug].max_attempts(task.step_slug)
     task = task._replace(error_message=call.error_message)
     if task.attempts_count < limit:
         tx.put_task(task._replace(status="queued", started_at=None))
@@ -143,9 +141,7 @@ def _send_failed(tx: Transaction, call: calls.FailTask, run: Run, *, step_failed
 
 def _postpone(tx: Transaction, task: TaskRow, *, asked_for: bool) -> None:
     """Hide a queued task's message until its next attempt, whether or not this call queued it."""
-    flow = tx.flows[task.flow_slug]
-    step = flow.steps[task.step_slug]
-    base = flow.row.opt_base_delay if step.opt_base_delay is None else step.opt_base_delay
+    base = tx.flows[task.flow_slug].base_delay(task.step_slug)
     try:
         delay = calculate_retry_delay(base, task.attempts_count)
     except Refused:

@@ -176,5 +176,6 @@ def read_with_poll(tx: Transaction, call: calls.ReadWithPoll) -> list[MessageRow
 
 def _pause(milliseconds: int | None) -> Instant:
     """How long a poll sleeps. Where the server would not sleep, and look without end, a while."""
-    sleeps = milliseconds is not None and milliseconds > 0
-    return (milliseconds if milliseconds and sleeps else _POLL_INTERVAL_MS) * 1_000
+    if milliseconds is None or milliseconds <= 0:
+        milliseconds = _POLL_INTERVAL_MS
+    return milliseconds * 1_000

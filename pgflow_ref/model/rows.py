@@ -179,11 +179,29 @@ class Event(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """A flow with its steps by slug, and its dependencies by (needed step, waiting step)."""
+    """A flow with its steps by slug, and its dependencies by (needed step, waiting step).
+
+    An option of a step is its own, or else the flow's.
+    """
 
     row: FlowRow
     steps: Mapping[str, StepRow]
     deps: Mapping[tuple[str, str], DepRow]
+
+    def max_attempts(self, step: str) -> int:
+        """How often a task of this step may be tried."""
+        own = self.steps[step].opt_max_attempts
+        return self.row.opt_max_attempts if own is None else own
+
+    def base_delay(self, step: str) -> int:
+        """From how many seconds the delays of this step's retries double."""
+        own = self.steps[step].opt_base_delay
+        return self.row.opt_base_delay if own is None else own
+
+    def timeout(self, step: str) -> int:
+        """How many seconds a task of this step may take."""
+        own = self.steps[step].opt_timeout
+        return self.row.opt_timeout if own is None else own
 
 
 class Run(NamedTuple):

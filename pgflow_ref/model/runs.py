@@ -14,7 +14,6 @@ from pgflow_ref.model.rows import Run, RunRow, StateRow, TaskRow
 from pgflow_ref.model.state import (
     FOREIGN_KEY_VIOLATION,
     RAISED,
-    UNDEFINED_FUNCTION,
     UNIQUE_VIOLATION,
     Refused,
     not_null,
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
     from pgflow_ref.json_contract import Json
     from pgflow_ref.model import calls
-    from pgflow_ref.model.profile import Behaviour
     from pgflow_ref.model.rows import Flow, Jsonb
     from pgflow_ref.model.state import Transaction
 
@@ -82,7 +80,7 @@ def start_flow_with_states(tx: Transaction, call: calls.StartFlowWithStates) -> 
 
 def get_run_with_states(tx: Transaction, run_id: UUID | None) -> list[Json]:
     """`pgflow.get_run_with_states`; the order of the steps is not said."""
-    run = tx.runs.get(run_id) if run_id else None
+    run = tx.run(run_id)
     if run is None:
         return [None]
     columns = tx.profile.columns
@@ -97,7 +95,7 @@ def start_ready_steps(tx: Transaction, run_id: UUID | None) -> None:
 
     From 0.7 on it also looks for steps without tasks, but `cascade` has always been there first.
     """
-    run = tx.runs.get(run_id) if run_id else None
+    run = tx.run(run_id)
     if run is None:
         return
     if run.row.status == "failed" and tx.has("failed_run_is_closed"):
@@ -115,7 +113,7 @@ def start_ready_steps(tx: Transaction, run_id: UUID | None) -> None:
 
 def cascade(tx: Transaction, run_id: UUID | None) -> int:
     """`pgflow.cascade_complete_taskless_steps`, wave after wave: how many steps it completed."""
-    run = tx.runs.get(run_id) if run_id else None
+    run = tx.run(run_id)
     if run is None:
         return 0
     flow, total = tx.flows[run.row.flow_slug], 0
@@ -136,7 +134,7 @@ def cascade(tx: Transaction, run_id: UUID | None) -> int:
 
 def maybe_complete_run(tx: Transaction, run_id: UUID | None) -> None:
     """`pgflow.maybe_complete_run`: with no steps left, the leaves' outputs are the run's."""
-    run = tx.runs.get(run_id) if run_id else None
+    run = tx.run(run_id)
     if run is None or run.row.remaining_steps or run.row.status == "completed":
         return
     outputs = dict(_leaf_outputs(tx, run))
@@ -160,12 +158,6 @@ def map_output(run: Run, slug: str) -> list[Json]:
         key=lambda task: task.task_index,
     )
     return [value_of(task.output) for task in tasks if task.status == "completed"]
-
-
-def require(tx: Transaction, behaviour: Behaviour) -> None:
-    """A function that only some cores have."""
-    if not tx.has(behaviour):
-        raise Refused(UNDEFINED_FUNCTION)
 
 
 def _root_map_items(tx: Transaction, flow: Flow | None, given: Jsonb | None) -> int:

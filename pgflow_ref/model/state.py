@@ -80,7 +80,6 @@ NOT_NULL_VIOLATION: Final = "23502"
 NUMERIC_OUT_OF_RANGE: Final = "22003"
 NEGATIVE_LIMIT: Final = "2201W"
 RAISED: Final = "P0001"
-UNDEFINED_COLUMN: Final = "42703"
 UNDEFINED_FUNCTION: Final = "42883"
 UNDEFINED_TABLE: Final = "42P01"
 UNIQUE_VIOLATION: Final = "23505"
@@ -156,6 +155,10 @@ class Transaction:
         """`realtime.send`, as the core calls it; the run's id is added to the payload."""
         whole = {"run_id": str(run_id), **payload}
         self.events.append(Event(event, f"pgflow:run:{run_id}", whole, private=False))
+
+    def run(self, run_id: UUID | None) -> Run | None:
+        """A run, if there is one."""
+        return None if run_id is None else self.runs.get(run_id)
 
     def put_flow(self, flow: Flow) -> None:
         """Write a flow, with its steps and dependencies."""

@@ -13,10 +13,17 @@ if TYPE_CHECKING:
 
     from pgflow_ref.json_contract import Json
     from pgflow_ref.model.profile import Profile
+    from pgflow_ref.model.rows import MessageRow
     from pgflow_ref.model.state import State
 
 _JSONB: Final = {"input", "output", "message"}
 _TIMES: Final = {"vt"}  # and all that end so
+MESSAGE: Final = ("msg_id", "read_ct", "enqueued_at", "last_read_at", "vt", "message")
+"""The columns of a queue that the model has."""
+
+ARCHIVED: Final = (*MESSAGE, "archived_at")
+"""The columns of an archive that the model has."""
+
 _ENDED_AT: Final = {"stopped_at": "ended_at", "deprecated_at": "ended_at"}
 
 
@@ -40,6 +47,11 @@ def as_json(row: NamedTuple, columns: Sequence[str], *, boxed: bool = False) -> 
         there = [name for name in shown if name in _JSONB and getattr(row, name) is not None]
         shown |= {name: [shown[name]] for name in there}
     return shown
+
+
+def message_as_json(row: MessageRow, columns: Sequence[str] = MESSAGE) -> dict[str, Json]:
+    """A row of a queue, or with `ARCHIVED` of its archive; pgflow gives messages no headers."""
+    return as_json(row, columns) | {"headers": None}
 
 
 def rows(
