@@ -215,6 +215,26 @@ def test_tables_show_what_a_select_would() -> None:
     assert found["runs"][0]["started_at"] == "2026-01-01T00:00:00.004+00:00"
 
 
+def test_a_message_is_shown_as_a_select_from_its_queue_and_archive_would() -> None:
+    core = Core()
+    core.steps(a=())
+    core.start()
+    queue = core.state.queues["f"]
+    shown = tables.message_as_json(queue.messages[1])
+    assert list(shown) == [*tables.MESSAGE, "headers"]
+    assert shown["message"] == {
+        "flow_slug": "f",
+        "run_id": str(RUN),
+        "step_slug": "a",
+        "task_index": 0,
+    }
+    assert (shown["msg_id"], shown["read_ct"], shown["headers"]) == (1, 0, None)
+    core.claim()
+    core.call(calls.CompleteTask(RUN, "a", 0, None))
+    (archived,) = core.state.queues["f"].archive.values()
+    assert "archived_at" in tables.message_as_json(archived, tables.ARCHIVED)
+
+
 def test_tables_can_tell_null_from_null() -> None:
     core = Core()
     core.steps(a=(), b=())
