@@ -1,6 +1,6 @@
 """The client: start runs and look at them.
 
-Nothing is decided here. What a call does stands in `calls.py`, the SQL in `operations.py`.
+Nothing is decided here. What a call does stands in `calls.py`, the SQL in `operations/`.
 """
 
 from __future__ import annotations

@@ -111,6 +111,53 @@ class RunExists(PgflowError, ValueError):
         self.run_id = run_id
 
 
+class InvalidDelay(PgflowError, ValueError):
+    """A delay is no number of seconds from 0 on; nothing was started."""
+
+
+class InvalidSchedule(PgflowError, ValueError):
+    """The time at which a job is to run is no aware datetime; nothing was started."""
+
+
+class StepNotFound(PgflowError, LookupError):
+    """The run is there, and has no such step."""
+
+    def __init__(self, run_id: UUID, step: str) -> None:
+        super().__init__(f"run {run_id} has no step {step!r}")
+        self.run_id = run_id
+        self.step = step
+
+
+class StepNotCompleted(PgflowError):
+    """A step has no output yet, or never will.
+
+    Attributes:
+        status: created, started or failed.
+    """
+
+    def __init__(self, run_id: UUID, step: str, status: str) -> None:
+        super().__init__(f"step {step!r} of run {run_id} is not completed, but {status}")
+        self.run_id = run_id
+        self.step = step
+        self.status = status
+
+
+class WorkerNotFound(PgflowError, LookupError):
+    """No worker for this flow was started here."""
+
+    def __init__(self, flow: str) -> None:
+        super().__init__(f"no worker for flow {flow!r} was started here")
+        self.flow = flow
+
+
+class WorkerExists(PgflowError, ValueError):
+    """A worker for this flow was started here already, and runs."""
+
+    def __init__(self, flow: str) -> None:
+        super().__init__(f"a worker for flow {flow!r} runs here already; stop it first")
+        self.flow = flow
+
+
 class RunFailed(PgflowError):
     """A run that was waited for has failed.
 

@@ -5,7 +5,7 @@
     Worker(flow, "postgresql://…", max_concurrency=20).run()
 
 What to do when is decided in `machine.py`; what a handler gets and gives, in `execute.py`; what is
-asked of the database, in `operations.py`. This module holds the connections, the event loop, the
+asked of the database, in `operations/`. This module holds the connections, the event loop, the
 threads and the signals.
 """
 

@@ -1,4 +1,4 @@
-"""What a worker asks of the database, as calls of the model: `pgflow_ref/operations.py` once more.
+"""What a worker asks of the database, as calls of the model: `operations/tasks.py` once more.
 
 Each function here stands for the operation of the same name there, and is performed in a
 `Transaction`: `transact` does some of them together, or, if the database refuses one, none of them.

@@ -1,0 +1,56 @@
+"""Definitions: flows and their steps as the database has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgflow_ref.operations.operation import Operation, as_int
+from pgflow_ref.shape import FlowShape, Options, StepShape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pgflow_ref.operations.operation import Row
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFlow:
+    """A flow as the database has it, with the options that are in force there.
+
+    Attributes:
+        shape: slug, steps in order, dependencies; options of steps as stored, of the flow in full.
+        timeouts: seconds by step slug, the flow's where a step has none.
+    """
+
+    shape: FlowShape
+    timeouts: Mapping[str, int]
+
+
+def stored_flow(flow_slug: str) -> Operation[StoredFlow | None]:
+    """A flow's definition with its steps; None where the database has none of that name."""
+    return Operation(
+        "read a flow's definition",
+        "SELECT f.opt_max_attempts, f.opt_base_delay, f.opt_timeout, s.step_slug,"
+        " s.opt_max_attempts, s.opt_base_delay, s.opt_timeout,"
+        " ARRAY(SELECT d.dep_slug FROM pgflow.deps d WHERE d.flow_slug = s.flow_slug"
+        " AND d.step_slug = s.step_slug ORDER BY d.dep_slug)"
+        " FROM pgflow.flows f LEFT JOIN pgflow.steps s USING (flow_slug)"
+        " WHERE f.flow_slug = %(flow_slug)s ORDER BY s.step_index",
+        {"flow_slug": flow_slug},
+        lambda rows: _stored_flow(flow_slug, rows) if rows else None,
+    )
+
+
+def _stored_flow(slug: str, rows: Sequence[Row]) -> StoredFlow:
+    options = Options(*(as_int(value) for value in rows[0][:3]))
+    steps: list[StepShape] = []
+    timeouts: dict[str, int] = {}
+    for _, _, flow_timeout, step, attempts, delay, timeout, needs in rows:
+        if step is None:
+            continue  # a flow without steps
+        assert isinstance(needs, list)
+        own = Options(attempts, delay, timeout)  # type: ignore[arg-type]
+        steps.append(StepShape(str(step), tuple(map(str, needs)), own))
+        timeouts[str(step)] = as_int(flow_timeout if timeout is None else timeout)
+    return StoredFlow(FlowShape(slug, options, tuple(steps)), timeouts)
