@@ -31,6 +31,9 @@ class Capabilities:
         deprecated_at: the database can tell a worker to leave (0.6 and newer).
         start_delay: steps can wait before they start (0.5.3 and newer).
         map_steps: steps can have a task for each element of an array (0.7 and newer).
+        requeue_stalled_tasks: the core puts stalled tasks back by itself (0.13.2 and newer).
+        long_poll: pgmq can wait in the server for a message (`pgmq.read_with_poll`).
+        notify: pgmq can notify of new messages (`pgmq.enable_notify_insert`; 1.8 and newer).
     """
 
     core: str
@@ -39,6 +42,9 @@ class Capabilities:
     deprecated_at: bool
     start_delay: bool
     map_steps: bool
+    requeue_stalled_tasks: bool
+    long_poll: bool
+    notify: bool
 
 
 def probe() -> Operation[Capabilities]:
@@ -52,6 +58,8 @@ def probe() -> Operation[Capabilities]:
         "SELECT"
         " ARRAY(SELECT p.proname::text FROM pg_catalog.pg_proc p"
         " JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'pgflow'),"
+        " ARRAY(SELECT p.proname::text FROM pg_catalog.pg_proc p"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'pgmq'),"
         " ARRAY(SELECT c.relname || '.' || a.attname FROM pg_catalog.pg_attribute a"
         " JOIN pg_catalog.pg_class c ON c.oid = a.attrelid"
         " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
@@ -64,14 +72,24 @@ def probe() -> Operation[Capabilities]:
 
 
 def _read(rows: Sequence[Row]) -> Capabilities:
-    functions, columns, pgmq = rows[0]
+    functions, of_pgmq, columns, pgmq = rows[0]
     assert isinstance(functions, list)
+    assert isinstance(of_pgmq, list)
     assert isinstance(columns, list)
-    return judge(set(functions), set(columns), None if pgmq is None else str(pgmq))
+    version = None if pgmq is None else str(pgmq)
+    return judge(set(functions), set(columns), version, set(of_pgmq))
 
 
-def judge(functions: set[str], columns: set[str], pgmq: str | None) -> Capabilities:
+def judge(
+    functions: set[str], columns: set[str], pgmq: str | None, of_pgmq: set[str]
+) -> Capabilities:
     """Say what a core with these functions, and these columns as `table.column`, can do.
+
+    Args:
+        functions: of the schema `pgflow`, by name.
+        columns: of the tables that matter.
+        pgmq: the version of the extension, if it is one.
+        of_pgmq: functions of the schema `pgmq`, by name.
 
     Raises:
         CoreMissing: there is nothing of pgflow.
@@ -102,6 +120,9 @@ def judge(functions: set[str], columns: set[str], pgmq: str | None) -> Capabilit
         deprecated_at=deprecated_at,
         start_delay=start_delay,
         map_steps=map_steps,
+        requeue_stalled_tasks="requeue_stalled_tasks" in functions,
+        long_poll="read_with_poll" in of_pgmq,
+        notify="enable_notify_insert" in of_pgmq,
     )
 
 

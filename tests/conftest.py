@@ -100,12 +100,17 @@ class Server:
     def __init__(self, postgres: EmbeddedPostgres) -> None:
         self.url = postgres.url
         self._numbers = itertools.count(1)
-        self._unused: list[str] = []
+        self._unused: dict[str, list[str]] = {}
 
     @contextmanager
-    def database(self) -> Iterator[Database]:
+    def database(self, core: str = "0.5.0") -> Iterator[Database]:
         """A database with a core and nothing else: a new one, or a used one that is cleared."""
-        name = self._unused.pop() if self._unused else self.create("core")
+        unused = self._unused.get(core)
+        if unused is None:
+            self.execute("CREATE DATABASE {}", f"core {core}")
+            install(self.url(f"core {core}"), core)
+            unused = self._unused[core] = []
+        name = unused.pop() if unused else self.create(f"core {core}")
         options = "-c lock_timeout=10s"  # rather an error than a test that hangs
         with psycopg.connect(self.url(name), autocommit=True, options=options) as connection:
             database = Database(self.url(name), connection)
@@ -115,7 +120,7 @@ class Server:
         if database.is_altered:
             self.drop(name)
         else:
-            self._unused.append(name)
+            unused.append(name)
 
     def create(self, template: str) -> str:
         """Make a copy of a database; its name."""
@@ -133,18 +138,21 @@ class Server:
 
 @pytest.fixture(scope="session")
 def databases() -> Iterator[Server]:
-    """A server of this process, with a database `core` that has nothing but a core."""
+    """A server of this process."""
     with EmbeddedPostgres() as postgres:
-        databases = Server(postgres)
-        with psycopg.connect(postgres.url(), autocommit=True) as connection:
-            connection.execute("CREATE DATABASE core")
-        install(postgres.url("core"))
-        yield databases
+        yield Server(postgres)
 
 
 @pytest.fixture
 def database(databases: Server) -> Iterator[Database]:
     with databases.database() as database:
+        yield database
+
+
+@pytest.fixture
+def newest(databases: Server) -> Iterator[Database]:
+    """As `database`, with the newest core that can be installed: 0.8.1."""
+    with databases.database("0.8.1") as database:
         yield database
 
 

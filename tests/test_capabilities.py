@@ -33,6 +33,9 @@ COLUMNS_073 = COLUMNS_061 | {"step_task_record.task_index", "steps.step_type"}
 FUNCTIONS_081 = FUNCTIONS_050 - {"read_with_poll"}
 FUNCTIONS_010 = FUNCTIONS_081 | {"ensure_flow_compiled", "delete_flow_and_data"}
 
+PGMQ_144 = {"read", "read_with_poll", "set_vt"}
+PGMQ_180 = PGMQ_144 | {"enable_notify_insert"}
+
 CORE_050 = Capabilities(
     core="0.5.0",
     pgmq="1.4.4",
@@ -40,6 +43,9 @@ CORE_050 = Capabilities(
     deprecated_at=False,
     start_delay=False,
     map_steps=False,
+    requeue_stalled_tasks=False,
+    long_poll=True,
+    notify=False,
 )
 CORE_053 = dataclasses.replace(CORE_050, core="0.5.3", start_delay=True)
 CORE_061 = dataclasses.replace(CORE_053, core="0.6.1", stopped_at=False, deprecated_at=True)
@@ -59,14 +65,14 @@ CORE_081 = dataclasses.replace(CORE_073, core="0.8.1")
     ],
 )
 def test_known_cores(functions: set[str], columns: set[str], expected: Capabilities) -> None:
-    assert judge(functions, columns, "1.4.4") == expected
+    assert judge(functions, columns, "1.4.4", PGMQ_144) == expected
     without = dataclasses.replace(expected, pgmq=None)
-    assert judge(functions, columns, None) == without
+    assert judge(functions, columns, None, PGMQ_144) == without
 
 
 def test_no_core() -> None:
     with pytest.raises(CoreMissing, match=r"holds no pgflow core; `pgflow-ref install URL`"):
-        judge(set(), set(), "1.4.4")
+        judge(set(), set(), "1.4.4", set())
 
 
 @pytest.mark.parametrize(
@@ -79,7 +85,7 @@ def test_no_core() -> None:
 )
 def test_a_core_that_is_too_old(functions: set[str], columns: set[str]) -> None:
     with pytest.raises(CoreUnsupported, match=r"older than 0\.5\.0: it has no pgflow\.start_tasks"):
-        judge(functions, columns, None)
+        judge(functions, columns, None, PGMQ_144)
 
 
 @pytest.mark.parametrize(
@@ -91,22 +97,29 @@ def test_a_core_that_is_too_old(functions: set[str], columns: set[str]) -> None:
 )
 def test_a_core_that_is_too_new(extra: set[str], named: str) -> None:
     with pytest.raises(CoreUnsupported, match=named):
-        judge(FUNCTIONS_010, COLUMNS_073 | extra, None)
+        judge(FUNCTIONS_010, COLUMNS_073 | extra, None, PGMQ_144)
 
 
 def test_columns_of_other_tables_may_be_new() -> None:
     columns = COLUMNS_073 | {"workers.mood", "steps.flow_input"}
-    assert judge(FUNCTIONS_010, columns, "1.4.4") == CORE_081
+    assert judge(FUNCTIONS_010, columns, "1.4.4", PGMQ_144) == CORE_081
+
+
+def test_what_newer_ones_add() -> None:
+    found = judge(FUNCTIONS_010 | {"requeue_stalled_tasks"}, COLUMNS_073, None, PGMQ_180)
+    assert found.notify
+    assert found.requeue_stalled_tasks
+    assert not judge(FUNCTIONS_081, COLUMNS_073, None, {"read"}).long_poll
 
 
 @pytest.mark.parametrize("pgmq", ["1.11.1", None])
 def test_probe_reads_one_row(pgmq: str | None) -> None:
     operation = probe()
     assert operation.params == {}
-    rows = [(sorted(FUNCTIONS_050), sorted(COLUMNS_050), pgmq)]
+    rows = [(sorted(FUNCTIONS_050), sorted(PGMQ_144), sorted(COLUMNS_050), pgmq)]
     assert operation.read(rows) == dataclasses.replace(CORE_050, pgmq=pgmq)
 
 
 def test_probe_of_an_empty_database() -> None:
     with pytest.raises(CoreMissing):
-        probe().read([([], [], None)])
+        probe().read([([], [], [], None)])
