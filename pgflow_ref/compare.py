@@ -2,12 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pgflow_ref.compile import in_order, step_sql
 
 if TYPE_CHECKING:
     from pgflow_ref.shape import FlowShape, Options
+
+
+class Core(Protocol):
+    """What decides whether a core can have a flow, such as `capabilities.Capabilities`."""
+
+    @property
+    def core(self) -> str:
+        """Its version, for people."""
+
+    @property
+    def start_delay(self) -> bool:
+        """Whether steps can wait before they start (0.5.3 and newer)."""
+
+    @property
+    def map_steps(self) -> bool:
+        """Whether steps can have a task for each element of an array (0.7 and newer)."""
+
+
+def unsupported(shape: FlowShape, core: Core) -> str | None:
+    """Say what of a flow this core does not have, and which one does; None where it has all.
+
+    Example:
+        >>> from typing import NamedTuple
+        >>> from pgflow_ref.shape import FlowShape, Options, StepShape
+        >>> class Old(NamedTuple):
+        ...     core: str = "0.6.1"
+        ...     start_delay: bool = True
+        ...     map_steps: bool = False
+        >>> steps = (StepShape("a", (), Options(start_delay=60)), StepShape("b", step_type="map"))
+        >>> unsupported(FlowShape("f", Options(), steps), Old())
+        "flow 'f', step 'b': a map step needs core 0.7 or newer, and this one is 0.6.1"
+    """
+    for step in shape.steps:
+        if step.is_map and not core.map_steps:
+            what, version = "a map step", "0.7"
+        elif step.options.start_delay is not None and not core.start_delay:
+            what, version = "start_delay", "0.5.3"
+        else:
+            continue
+        where = f"flow {shape.slug!r}, step {step.slug!r}"
+        return f"{where}: {what} needs core {version} or newer, and this one is {core.core}"
+    return None
 
 
 def mismatch(code: FlowShape, stored: FlowShape) -> str | None:
@@ -51,6 +93,11 @@ def differences(code: FlowShape, stored: FlowShape) -> list[str]:
             found.append(f"step {slug!r} is missing in the database")
             continue
         other = there[slug]
+        if step.step_type != other.step_type:
+            found.append(
+                f"step {slug!r} is a {step.step_type} step in the code and a {other.step_type} "
+                "step in the database"
+            )
         if set(step.depends_on) != set(other.depends_on):
             found.append(
                 f"step {slug!r} depends on {_names(step.depends_on)} in the code and on "
@@ -62,11 +109,9 @@ def differences(code: FlowShape, stored: FlowShape) -> list[str]:
 
 
 def _options(where: str, code: Options, stored: Options) -> list[str]:
-    given = code.given()
-    given.pop("start_delay", None)  # not stored by every core
     return [
         f"{where}{name} is {value} in the code and {getattr(stored, name)} in the database"
-        for name, value in given.items()
+        for name, value in code.given().items()
         if value != getattr(stored, name)
     ]
 

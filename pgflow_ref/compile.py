@@ -6,16 +6,26 @@ so that a flow declared in Python and one declared in TypeScript leave the same 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from pgflow_ref.errors import InvalidFlow
-from pgflow_ref.shape import FlowShape, Options, StepShape, check_options, check_slug
+from pgflow_ref.shape import (
+    FlowShape,
+    Options,
+    StepShape,
+    check_options,
+    check_slug,
+    check_step_type,
+    shorten,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pgflow_ref.json_contract import Json
+    from pgflow_ref.shape import StepType
 
 
 def compile_flow(shape: FlowShape) -> list[str]:
@@ -48,7 +58,8 @@ def step_sql(flow: str, step: StepShape) -> str:
     """The statement that adds one step, whose slugs and options have been checked."""
     names = ", ".join(_quoted(slug) for slug in step.depends_on)
     array = f", ARRAY[{names}]" if names else ""
-    given = f"{_quoted(flow)}, {_quoted(step.slug)}{array}{_options_sql(step.options)}"
+    kind = ", step_type => 'map'" if step.is_map else ""
+    given = f"{_quoted(flow)}, {_quoted(step.slug)}{array}{_options_sql(step.options)}{kind}"
     return f"SELECT pgflow.add_step({given});"
 
 
@@ -57,7 +68,8 @@ def check(shape: FlowShape) -> None:
 
     Raises:
         InvalidFlow: a wrong slug or option; a step that is declared twice; a dependency that is
-            unknown, named twice, or the step itself; steps that wait for each other in a circle.
+            unknown, named twice, or the step itself; steps that wait for each other in a circle; a
+            map step with several dependencies.
     """
     check_slug(shape.slug, flow=shape.slug)
     check_options(shape.options, flow=shape.slug)
@@ -65,6 +77,7 @@ def check(shape: FlowShape) -> None:
     for step in shape.steps:
         check_slug(step.slug, flow=shape.slug, step=step.slug)
         check_options(step.options, flow=shape.slug, step=step.slug)
+        check_step_type(step, flow=shape.slug)
         if step.slug in known:
             raise InvalidFlow("this step is declared twice", flow=shape.slug, step=step.slug)
         known.add(step.slug)
@@ -110,7 +123,8 @@ def to_json(shape: FlowShape) -> dict[str, Json]:
     steps: list[Json] = []
     for step in in_order(shape):
         needs: dict[str, Json] = {"depends_on": list(step.depends_on)} if step.depends_on else {}
-        steps.append({"slug": step.slug, **needs, **step.options.given()})
+        kind: dict[str, Json] = {"step_type": "map"} if step.is_map else {}
+        steps.append({"slug": step.slug, **needs, **step.options.given(), **kind})
     return {"slug": shape.slug, **shape.options.given(), "steps": steps}
 
 
@@ -120,6 +134,8 @@ def from_json(data: Mapping[str, object]) -> FlowShape:
     Raises:
         InvalidFlow: see `check`; or a part has the wrong type.
     """
+    if not isinstance(data, Mapping):
+        raise InvalidFlow(f"a flow is an object, not {type(data).__name__}", flow=None)
     slug = data.get("slug")
     check_slug(slug, flow=slug)
     assert isinstance(slug, str)
@@ -134,6 +150,8 @@ def from_json(data: Mapping[str, object]) -> FlowShape:
 def mermaid(shape: FlowShape) -> str:
     """The graph as a Mermaid flowchart, for a README, a pull request or a terminal.
 
+    A map step is drawn as a box with two walls, and with `[]` after its slug.
+
     Example:
         >>> print(mermaid(FlowShape("f", Options(), (StepShape("a"), StepShape("b", ("a",))))))
         flowchart TD
@@ -144,7 +162,12 @@ def mermaid(shape: FlowShape) -> str:
     # `end` and `graph` are fine slugs and reserved words of Mermaid: so ids are numbers.
     steps = in_order(shape)
     ids = {step.slug: f"step_{index}" for index, step in enumerate(steps)}
-    nodes = [f'    {ids[step.slug]}["{step.slug}"]' for step in steps]
+    nodes = [
+        f'    {ids[step.slug]}[["{step.slug}[]"]]'
+        if step.is_map
+        else f'    {ids[step.slug]}["{step.slug}"]'
+        for step in steps
+    ]
     edges = [f"    {ids[need]} --> {ids[step.slug]}" for step in steps for need in step.depends_on]
     return "\n".join(["flowchart TD", *nodes, *edges])
 
@@ -163,7 +186,9 @@ def _check_dependencies(step: StepShape, known: set[str], *, flow: str) -> None:
         if need == step.slug:
             raise InvalidFlow("a step does not depend on itself", flow=flow, step=step.slug)
         if need not in known:
-            raise InvalidFlow(f"depends on {need!r}, which is no step", flow=flow, step=step.slug)
+            raise InvalidFlow(
+                f"depends on {shorten(need)!r}, which is no step", flow=flow, step=step.slug
+            )
         if need in seen:
             # The core counts the names but stores each once: the step would wait for ever.
             raise InvalidFlow(f"depends on {need!r} twice", flow=flow, step=step.slug)
@@ -200,4 +225,6 @@ def _read_step(flow: str, data: Mapping[str, object]) -> StepShape:
     needs = data.get("depends_on", [])
     if not isinstance(needs, list) or not all(isinstance(need, str) for need in needs):
         raise InvalidFlow("depends_on is a list of slugs", flow=flow, step=slug)
-    return StepShape(slug, tuple(needs), _read_options(data))
+    # As with options, the type is checked by `check`, which knows more.
+    kind: StepType = data.get("step_type", "single")  # type: ignore[assignment]
+    return StepShape(slug, tuple(needs), _read_options(data), kind)

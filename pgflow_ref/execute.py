@@ -28,23 +28,29 @@ STOPPED: Final = "The worker was stopped before the task was over"
 """The error of a task that still ran when its worker's time to stop had passed."""
 
 
-def arguments(step: StepShape, task_input: str) -> tuple[Json, Json]:
+def arguments(step: StepShape, task_input: str, flow_input: str | None = None) -> tuple[Json, Json]:
     """What the handler gets, and the run's input, out of what `pgflow.start_tasks` gave.
 
     Cores before 0.12 give `{"run": …, "<dependency>": …}`. A step without dependencies gets the
-    run's input as it is, any other the object of its dependencies' outputs.
+    run's input as it is, any other the object of its dependencies' outputs. A task of a map step
+    is given its element and nothing else, so that the run's input has to come with it.
 
     Example:
         >>> from pgflow_ref.shape import StepShape
         >>> arguments(StepShape("pay", ("check",)), '{"run": {"id": 7}, "check": true}')
         ({'check': True}, {'id': 7})
+        >>> arguments(StepShape("pack", ("lines",), step_type="map"), '"tea"', '{"id": 7}')
+        ('tea', {'id': 7})
     """
     whole = decode(task_input)
+    if step.is_map:
+        assert flow_input is not None, "the run's input comes with a task of a map step"
+        return whole, decode(flow_input)
     assert isinstance(whole, dict), "start_tasks builds an object"
-    flow_input = whole[RESERVED_SLUG]
+    of_run = whole[RESERVED_SLUG]
     if not step.depends_on:
-        return flow_input, flow_input
-    return {slug: whole.get(slug) for slug in step.depends_on}, flow_input
+        return of_run, of_run
+    return {slug: whole.get(slug) for slug in step.depends_on}, of_run
 
 
 def prepare(
@@ -58,7 +64,7 @@ def prepare(
         worker_id: whose task it is.
         stopping: is set when that worker is asked to stop.
     """
-    argument, flow_input = arguments(step, task.input)
+    argument, flow_input = arguments(step, task.input, task.flow_input)
     run_id, step_slug, task_index, attempt = task.key
     where = (run_id, task.flow_slug, step_slug, task_index, attempt)
     return argument, Context(*where, flow_input, worker_id, stopping)

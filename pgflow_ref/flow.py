@@ -15,23 +15,35 @@
 A handler takes two arguments. The first is the run's input for a step that depends on nothing, and
 else the mapping of its dependencies' outputs by slug; the second is a `Context`, which says the
 rest. Everything is checked where it is declared.
+
+A map step has one task for each element of an array (core 0.7 and newer); its handler gets the
+element in place of the whole, and a step that depends on it gets the array of all its outputs.
+
+    @order.step(depends_on=[check])
+    def lines(deps, ctx):
+        return ["tea", "milk"]
+
+    @order.map(lines)
+    def pick(line, ctx):
+        return {"shelf": find(line), "nth": ctx.task_index}
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from pgflow_ref.errors import InvalidFlow
-from pgflow_ref.shape import FlowShape, Options, StepShape, check_options, check_slug
+from pgflow_ref.shape import FlowShape, Options, StepShape, check_options, check_slug, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from uuid import UUID
 
     from pgflow_ref.json_contract import Json
+    from pgflow_ref.shape import StepType
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -130,7 +142,7 @@ class Flow:
         'Hello, Ada!'
         >>> greet.shape.steps
         (StepShape(slug='hello', depends_on=(), options=Options(max_attempts=None, \
-base_delay=None, timeout=None, start_delay=None)),)
+base_delay=None, timeout=None, start_delay=None), step_type='single'),)
     """
 
     def __init__(
@@ -178,13 +190,78 @@ base_delay=None, timeout=None, start_delay=None)),)
             raise InvalidFlow(
                 f"step() takes its options first: @step(), then {slug!r}", flow=self.slug
             )
+        needs = tuple(depends_on) if isinstance(depends_on, Iterator) else depends_on
         options = Options(max_attempts, base_delay, timeout, start_delay)
+        return self._declaring(slug, needs, options, "single")
+
+    def map(  # noqa: PLR0913  # as for `step`
+        self,
+        array: AnyStep | str | None = None,
+        slug: str | None = None,
+        *,
+        max_attempts: int | None = None,
+        base_delay: int | None = None,
+        timeout: int | None = None,
+        start_delay: int | None = None,
+    ) -> Callable[[Callable[P, R]], Step[P, R]]:
+        """Declare the decorated function as a map step: a task for each element of an array.
+
+        Its handler takes an element and a `Context`, whose `task_index` says which, from 0. Each
+        task is tried again for itself; one that fails for good fails the run. A step that depends
+        on this one gets the array of all outputs, in the order of the elements. Needs core 0.7 or
+        newer (`pgflow.add_step` with `step_type => 'map'`); a database with an older one refuses
+        the flow.
+
+        Args:
+            array: the step whose output is the array, or its slug (default: the run's input, and
+                then no run can be started with anything but an array).
+            slug: the step's name (default: the function's).
+            max_attempts: how often each task is tried; None means as the flow.
+            base_delay: as for the flow; None means as the flow.
+            timeout: seconds that one attempt of one task may take; None means as the flow.
+            start_delay: seconds to wait once the array is there.
+
+        Returns:
+            A decorator that gives back the step, which can be called like the function.
+
+        Raises:
+            InvalidFlow: a slug, an option or the array's step is wrong, or the function does not
+                take two arguments.
+
+        Example:
+            >>> squares = Flow("squares")
+            >>> @squares.map()
+            ... def square(number, ctx):
+            ...     return number * number
+            >>> @squares.step(depends_on=[square])
+            ... def total(deps, ctx):
+            ...     return sum(deps["square"])
+            >>> from pgflow_ref.testing import InMemory
+            >>> pgflow = InMemory(squares)
+            >>> run_id = pgflow.start_flow(squares, [1, 2, 3])
+            >>> pgflow.drain()
+            4
+            >>> pgflow.get_run(run_id).output
+            {'total': 14}
+        """
+        if callable(array) and not isinstance(array, Step):
+            raise InvalidFlow(
+                f"map() takes its options first: @map(), then {array!r}", flow=self.slug
+            )
+        options = Options(max_attempts, base_delay, timeout, start_delay)
+        return self._declaring(slug, () if array is None else (array,), options, "map")
+
+    def _declaring(
+        self, slug: str | None, needs: object, options: Options, step_type: StepType
+    ) -> Callable[[Callable[P, R]], Step[P, R]]:
+        """The decorator of `step` and `map`."""
 
         def declare(handler: Callable[P, R]) -> Step[P, R]:
             if isinstance(handler, Step):  # a step of another flow, whose work this one does too
                 handler = handler.handler
             name = slug if slug is not None else getattr(handler, "__name__", "")
-            shape = StepShape(name, self._dependencies(name, depends_on), options)
+            check_slug(name, flow=self.slug, step=name)
+            shape = StepShape(name, self._dependencies(name, needs), options, step_type)
             self._check(shape, handler)
             self._steps[name] = step = Step(shape, handler)
             return step
@@ -214,7 +291,7 @@ base_delay=None, timeout=None, start_delay=None)),)
             name = need.slug if isinstance(need, Step) else need
             if not isinstance(name, str) or name not in self._steps:
                 raise InvalidFlow(
-                    f"depends on {name!r}, which is not declared before it",
+                    f"depends on {shorten(name)!r}, which is not declared before it",
                     flow=self.slug,
                     step=step,
                 )
@@ -228,7 +305,6 @@ base_delay=None, timeout=None, start_delay=None)),)
         return tuple(names)
 
     def _check(self, shape: StepShape, handler: Handler) -> None:
-        check_slug(shape.slug, flow=self.slug, step=shape.slug)
         check_options(shape.options, flow=self.slug, step=shape.slug)
         if shape.slug in self._steps:
             raise InvalidFlow("this step is declared twice", flow=self.slug, step=shape.slug)

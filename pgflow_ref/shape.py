@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Final, Literal, TypeAlias, get_args
 
 from pgflow_ref.errors import InvalidFlow
 
@@ -25,6 +25,9 @@ MAX_STEP_SLUG: Final = 128
 
 RESERVED_SLUG: Final = "run"
 """The key under which a task's input holds the run's input, and so no step's name."""
+
+StepType: TypeAlias = Literal["single", "map"]
+"""One task, or one for each element of an array (`pgflow.steps.step_type`)."""
 
 _TAKEN_IN_JAVASCRIPT: Final = frozenset(
     {
@@ -74,11 +77,26 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class StepShape:
-    """One step: its slug, the steps whose outputs it needs, and its own options."""
+    """One step.
+
+    Attributes:
+        slug: its name.
+        depends_on: the steps whose outputs it needs.
+        options: its own options.
+        step_type: `single`, or `map` for a step that has one task for each element of an array: of
+            its one dependency's output, or, where it has none, of the run's input (core 0.7 and
+            newer).
+    """
 
     slug: str
     depends_on: tuple[str, ...] = ()
     options: Options = Options()
+    step_type: StepType = "single"
+
+    @property
+    def is_map(self) -> bool:
+        """Whether it has a task for each element of an array."""
+        return self.step_type == "map"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +127,7 @@ def check_slug(slug: object, *, flow: object, step: object = None) -> None:
 followed by ASCII letters, digits and underscores
     """
     longest = MAX_FLOW_SLUG if step is None else MAX_STEP_SLUG
-    shown = _shorten(slug)
+    shown = shorten(slug)
     named = "" if shown is None else shown
     where = {"flow": shown if step is None else flow, "step": None if step is None else named}
     if not isinstance(slug, str):
@@ -142,10 +160,12 @@ def check_options(options: Options, *, flow: object, step: object = None) -> Non
     for name, value in options.given().items():
         least = _LEAST[name]
         if isinstance(value, bool) or not isinstance(value, int):
-            raise InvalidFlow(f"{name} is a whole number, not {value!r}", flow=flow, step=step)
+            raise InvalidFlow(
+                f"{name} is a whole number, not {shorten(value)!r}", flow=flow, step=step
+            )
         if not least <= value <= _MAX_INTEGER:
             raise InvalidFlow(
-                f"{name} is between {least} and {_MAX_INTEGER}, not {_shorten(value)}",
+                f"{name} is between {least} and {_MAX_INTEGER}, not {shorten(value)}",
                 flow=flow,
                 step=step,
             )
@@ -153,7 +173,37 @@ def check_options(options: Options, *, flow: object, step: object = None) -> Non
         raise InvalidFlow("start_delay belongs to a step, not to a flow", flow=flow)
 
 
-def _shorten(value: object) -> object:
+def check_step_type(step: StepShape, *, flow: object) -> None:
+    """Check that a step is of a type that there is, and that a map step maps over one array.
+
+    That is the rule of `pgflow.add_step` of core 0.7; in the DSL, `map` has no place for more.
+
+    Raises:
+        InvalidFlow: it is of another type, or a map step with several dependencies.
+
+    Example:
+        >>> check_step_type(StepShape("both", ("a", "b"), step_type="map"), flow="f")
+        Traceback (most recent call last):
+            ...
+        pgflow_ref.errors.InvalidFlow: flow 'f', step 'both': a map step depends on one step at \
+most, over whose array it maps, not on 2
+    """
+    if step.step_type not in get_args(StepType):
+        raise InvalidFlow(
+            f"step_type is 'single' or 'map', not {shorten(step.step_type)!r}",
+            flow=flow,
+            step=step.slug,
+        )
+    if step.is_map and len(step.depends_on) > 1:
+        raise InvalidFlow(
+            "a map step depends on one step at most, over whose array it maps, "
+            f"not on {len(step.depends_on)}",
+            flow=flow,
+            step=step.slug,
+        )
+
+
+def shorten(value: object) -> object:
     """Keep a message readable when somebody passes 10,000 characters for a slug."""
     limit = 160
     if isinstance(value, str) and len(value) > limit:

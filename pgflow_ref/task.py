@@ -18,6 +18,19 @@ class TaskKey(NamedTuple):
     attempt: int
 
 
+class TaskInput(NamedTuple):
+    """What a claimed task comes with.
+
+    Attributes:
+        text: what `pgflow.start_tasks` gave, as JSON text.
+        flow_input: of a task of a map step, whose text is its element alone: the run's input, as
+            JSON text. Else None, because the text holds it.
+    """
+
+    text: str
+    flow_input: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """A task that this worker has claimed.
@@ -27,12 +40,14 @@ class Task:
         flow_slug: the flow, whose queue the task came from.
         message_id: the message in that queue.
         input: what `pgflow.start_tasks` gave, as JSON text.
+        flow_input: see `TaskInput`.
     """
 
     key: TaskKey
     flow_slug: str
     message_id: int
     input: str
+    flow_input: str | None = None
 
     def __str__(self) -> str:
         key = self.key

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 from pgflow_ref import calls, execute, profiles
+from pgflow_ref.compare import unsupported
 from pgflow_ref.compile import check, in_order
 from pgflow_ref.config import WorkerConfig
 from pgflow_ref.errors import CoreUnsupported, FlowNotFound, InvalidFlow, PgflowError
@@ -87,6 +88,12 @@ class QueuedTask(NamedTuple):
     attempt: int
     message_id: int
     visible_at: datetime
+
+
+class _Core(NamedTuple):
+    core: str
+    start_delay: bool
+    map_steps: bool
 
 
 class _Worker(NamedTuple):
@@ -264,12 +271,16 @@ class InMemory:
             raise InvalidFlow("it has no steps, so there is nothing to work on", flow=slug)
         if slug in self._workers:
             raise InvalidFlow("it is given twice", flow=slug)
+        behaviours = self._profile.behaviours
+        core = _Core(self.core, "start_delay" in behaviours, "map_steps" in behaviours)
+        lacking = unsupported(shape, core)
+        if lacking:
+            raise CoreUnsupported(lacking)
         self._apply(core_calls.CreateFlow(slug, **shape.options.given()))
         for step in in_order(shape):
             options: dict[str, Any] = step.options.given()
-            if "start_delay" in options and "start_delay" not in self._profile.behaviours:
-                what = f"start_delay needs core 0.5.3 or newer, and this one is {self.core}"
-                raise CoreUnsupported(f"flow {slug!r}, step {step.slug!r}: {what}")
+            if step.is_map:
+                options["step_type"] = step.step_type
             self._apply(core_calls.AddStep(slug, step.slug, step.depends_on, **options))
         stored = self.state.flows[slug]
         timeouts = {name: stored.timeout(name) for name in stored.steps}
@@ -314,9 +325,12 @@ class InMemory:
         messages = self._apply(core_calls.Read(slug, worker.plan.visibility_timeout, 1))
         numbers = tuple(message.msg_id for message in messages)
         for record in self._apply(core_calls.StartTasks(slug, numbers, worker.worker_id)):
-            row = self.state.runs[record.run_id].tasks[record.step_slug, record.task_index]
+            run = self.state.runs[record.run_id]
+            row = run.tasks[record.step_slug, record.task_index]
             key = TaskKey(row.run_id, row.step_slug, row.task_index, row.attempts_count)
-            return Task(key, slug, record.msg_id, record.input)
+            is_map = self.state.flows[slug].steps[row.step_slug].step_type == "map"
+            beside = run.row.input if is_map else None
+            return Task(key, slug, record.msg_id, record.input, beside)
         return None  # a message of another flow, whose slug differs only by case
 
     async def _run(self, task: Task, threads: Threads) -> Outcome:

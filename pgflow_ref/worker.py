@@ -24,7 +24,7 @@ from uuid import UUID, uuid4
 from pgflow_ref import execute, machine, protocol
 from pgflow_ref import operations as ops
 from pgflow_ref.capabilities import probe
-from pgflow_ref.compare import mismatch
+from pgflow_ref.compare import mismatch, unsupported
 from pgflow_ref.compile import check
 from pgflow_ref.config import WorkerConfig
 from pgflow_ref.connection import (
@@ -167,12 +167,9 @@ class Worker:
         return machine.State(machine.Plan(self.config, timeouts, frozenset(needed)))
 
     def _check(self, stored: ops.StoredFlow, capabilities: Capabilities) -> None:
-        for step in self.flow.shape.steps:
-            if step.options.start_delay is not None and not capabilities.start_delay:
-                raise CoreUnsupported(
-                    f"flow {self.flow.slug!r}, step {step.slug!r}: start_delay needs core 0.5.3 or "
-                    f"newer, and the database has {capabilities.core}"
-                )
+        lacking = unsupported(self.flow.shape, capabilities)
+        if lacking:
+            raise CoreUnsupported(lacking)
         problem = mismatch(self.flow.shape, stored.shape)
         if problem:
             raise FlowMismatch(problem)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 
-from pgflow_ref.compare import differences, mismatch
+from pgflow_ref.compare import differences, mismatch, unsupported
 from pgflow_ref.shape import FlowShape, Options, StepShape
 
 STORED_OPTIONS = Options(3, 5, 60)  # the database has a flow's options in full
@@ -36,9 +38,12 @@ A, B = StepShape("a"), StepShape("b", ("a",))
             flow(A), stored(StepShape("a", (), Options(9, 9, 9))), id="options left to the database"
         ),
         pytest.param(
-            flow(StepShape("a", (), Options(start_delay=9))),
-            stored(A),
-            id="start_delay, which not every core stores",
+            flow(StepShape("a"), StepShape("b", ("a",), Options(start_delay=9), "map")),
+            stored(A, StepShape("b", ("a",), Options(start_delay=9), "map")),
+            id="the same map step",
+        ),
+        pytest.param(
+            flow(A), stored(StepShape("a", (), Options(start_delay=9))), id="a delay left to it"
         ),
         pytest.param(flow(), stored(), id="no steps"),
     ],
@@ -80,8 +85,20 @@ def test_what_agrees(code: FlowShape, database: FlowShape) -> None:
         pytest.param(
             flow(StepShape("a", (), Options(timeout=30, start_delay=1))),
             stored(A),
-            ["step 'a': timeout is 30 in the code and None in the database"],
+            [
+                "step 'a': timeout is 30 in the code and None in the database",
+                "step 'a': start_delay is 1 in the code and None in the database",
+            ],
             id="options of a step",
+        ),
+        pytest.param(
+            flow(StepShape("a", step_type="map"), B),
+            stored(A, StepShape("b", ("a",), step_type="map")),
+            [
+                "step 'a' is a map step in the code and a single step in the database",
+                "step 'b' is a single step in the code and a map step in the database",
+            ],
+            id="types of steps",
         ),
     ],
 )
@@ -120,3 +137,34 @@ def test_whatever_else_differs_nothing_is_added(database: FlowShape) -> None:
         "; give the flow a new slug, or delete it in the database and compile it again"
     )
     assert "SELECT" not in said
+
+
+# What a core has
+
+
+class Core(NamedTuple):
+    core: str
+    start_delay: bool
+    map_steps: bool
+
+
+OLD, LATER, NEW = Core("0.5.0", False, False), Core("0.6.1", True, False), Core("0.8.1", True, True)
+DELAYED = StepShape("delayed", (), Options(start_delay=0))
+MAP = StepShape("pick", (), Options(start_delay=7), "map")
+
+
+@pytest.mark.parametrize(
+    ("shape", "core", "lacking"),
+    [
+        (flow(A, B), OLD, None),
+        (flow(), OLD, None),
+        (flow(A, DELAYED), OLD, "step 'delayed': start_delay needs core 0.5.3"),
+        (flow(A, DELAYED), LATER, None),
+        (flow(MAP), OLD, "step 'pick': a map step needs core 0.7"),
+        (flow(DELAYED, MAP), LATER, "step 'pick': a map step needs core 0.7"),
+        (flow(DELAYED, MAP), NEW, None),
+    ],
+)
+def test_what_a_core_does_not_have(shape: FlowShape, core: Core, lacking: str | None) -> None:
+    said = None if lacking is None else f"flow 'f', {lacking} or newer, and this one is {core.core}"
+    assert unsupported(shape, core) == said

@@ -26,6 +26,10 @@ def graph(needs: Mapping[str, str], *, slug: str = "f") -> FlowShape:
     return FlowShape(slug, steps=tuple(StepShape(s, tuple(n.split())) for s, n in needs.items()))
 
 
+def map_step(slug: str, *needs: str) -> StepShape:
+    return StepShape(slug, needs, step_type="map")
+
+
 def refusal(shape: FlowShape) -> str:
     with pytest.raises(InvalidFlow) as caught:
         check(shape)
@@ -47,7 +51,8 @@ def flows(draw: st.DrawFn, *, shuffled: bool = True) -> FlowShape:
     for index, slug in enumerate(slugs):
         chosen = draw(st.integers(0, 2**index - 1))
         needs = tuple(need for place, need in enumerate(slugs[:index]) if chosen >> place & 1)
-        steps.append(StepShape(slug, needs, draw(SOME_OPTIONS)))
+        is_map = draw(st.booleans()) and len(needs) < 2
+        steps.append(StepShape(slug, needs, draw(SOME_OPTIONS), "map" if is_map else "single"))
     placed = draw(st.permutations(steps)) if shuffled else steps
     return FlowShape("f", draw(SOME_OPTIONS), tuple(placed))
 
@@ -81,6 +86,21 @@ def flows(draw: st.DrawFn, *, shuffled: bool = True) -> FlowShape:
                 "SELECT pgflow.add_step('f', 'c', ARRAY['b', 'a']);",
             ],
             id="dependencies as written",
+        ),
+        pytest.param(
+            FlowShape(
+                "f",
+                steps=(
+                    StepShape("a", (), Options(start_delay=9), "map"),
+                    StepShape("b", ("a",), step_type="map"),
+                ),
+            ),
+            [
+                "SELECT pgflow.create_flow('f');",
+                "SELECT pgflow.add_step('f', 'a', start_delay => 9, step_type => 'map');",
+                "SELECT pgflow.add_step('f', 'b', ARRAY['a'], step_type => 'map');",
+            ],
+            id="map steps",
         ),
         pytest.param(
             graph({"c": "b", "b": "a", "a": ""}),
@@ -256,6 +276,22 @@ def test_a_long_chain_declared_backwards() -> None:
             id="dependency named twice",
         ),
         pytest.param(
+            FlowShape("f", steps=(*graph({"a": "", "b": ""}).steps, map_step("c", "a", "b"))),
+            "flow 'f', step 'c': a map step depends on one step at most, over whose array it maps, "
+            "not on 2",
+            id="map over two",
+        ),
+        pytest.param(
+            FlowShape("f", steps=(map_step("c", "x"),)),
+            "flow 'f', step 'c': depends on 'x', which is no step",
+            id="map over nothing",
+        ),
+        pytest.param(
+            FlowShape("f", steps=(StepShape("a", step_type="array"),)),  # type: ignore[arg-type]
+            "flow 'f', step 'a': step_type is 'single' or 'map', not 'array'",
+            id="type of a step",
+        ),
+        pytest.param(
             graph({"a": "a"}), "flow 'f', step 'a': a step does not depend on itself", id="itself"
         ),
         pytest.param(
@@ -304,7 +340,10 @@ def test_a_large_circle_is_found_and_named() -> None:
 
 
 def test_to_json_writes_only_what_was_given() -> None:
-    steps = (StepShape("a", (), Options(start_delay=0)), StepShape("b", ("a",), Options(timeout=9)))
+    steps = (
+        StepShape("a", (), Options(start_delay=0)),
+        StepShape("b", ("a",), Options(timeout=9), "map"),
+    )
     assert to_json(FlowShape("f", Options(1, 2, 3), steps)) == {
         "slug": "f",
         "max_attempts": 1,
@@ -312,7 +351,7 @@ def test_to_json_writes_only_what_was_given() -> None:
         "timeout": 3,
         "steps": [
             {"slug": "a", "start_delay": 0},
-            {"slug": "b", "depends_on": ["a"], "timeout": 9},
+            {"slug": "b", "depends_on": ["a"], "timeout": 9, "step_type": "map"},
         ],
     }
 
@@ -369,12 +408,18 @@ def test_from_json_without_steps() -> None:
             "flow 'f': start_delay belongs to a step, not to a flow",
         ),
         (
+            {"slug": "f", "steps": [{"slug": "a", "step_type": ["map"]}]},
+            "flow 'f', step 'a': step_type is 'single' or 'map', not ['map']",
+        ),
+        ([], "flow None: a flow is an object, not list"),
+        (None, "flow None: a flow is an object, not NoneType"),
+        (
             {"slug": "f", "steps": [{"slug": "a", "depends_on": ["a"]}]},
             "flow 'f', step 'a': a step does not depend on itself",
         ),
     ],
 )
-def test_json_that_is_no_flow(data: dict[str, Any], message: str) -> None:
+def test_json_that_is_no_flow(data: Any, message: str) -> None:
     with pytest.raises(InvalidFlow) as caught:
         from_json(data)
     assert str(caught.value).startswith(message)
@@ -399,3 +444,15 @@ def test_mermaid() -> None:
         "    step_1 --> step_2"
     )
     assert mermaid(FlowShape("f")) == "flowchart TD"
+
+
+def test_mermaid_shows_map_steps() -> None:
+    steps = (StepShape("lines"), map_step("pick", "lines"), StepShape("pack", ("pick",)))
+    assert mermaid(FlowShape("f", steps=steps)) == (
+        "flowchart TD\n"
+        '    step_0["lines"]\n'
+        '    step_1[["pick[]"]]\n'
+        '    step_2["pack"]\n'
+        "    step_0 --> step_1\n"
+        "    step_1 --> step_2"
+    )

@@ -21,12 +21,14 @@ from pgflow_ref.execute import (
     completed,
     failed,
     is_async,
+    prepare,
     timed_out,
     unknown_step,
 )
 from pgflow_ref.flow import Context
+from pgflow_ref.json_contract import encode
 from pgflow_ref.shape import StepShape
-from pgflow_ref.task import Completed, Failed, Outcome
+from pgflow_ref.task import Completed, Failed, Outcome, Task, TaskKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -96,6 +98,28 @@ def test_arguments(
     assert got == (argument, flow_input)
     if isinstance(argument, dict):
         assert list(got[0]) == list(argument)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("needs", [(), ("lines",)])
+@pytest.mark.parametrize("element", [None, 7, False, "", ["tea"], {"run": 1}, {"lines": 2}])
+def test_a_map_step_gets_its_element(needs: tuple[str, ...], element: Any) -> None:
+    step = StepShape("s", needs, step_type="map")
+    assert arguments(step, encode(element), '{"id": 7}') == (element, {"id": 7})
+
+
+def test_a_map_step_needs_the_runs_input_beside_its_element() -> None:
+    with pytest.raises(AssertionError, match="the run's input comes with a task of a map step"):
+        arguments(StepShape("s", step_type="map"), "7")
+
+
+@pytest.mark.parametrize("is_map", [False, True])
+def test_a_task_is_prepared(is_map: bool) -> None:
+    key = TaskKey(UUID(int=1), "s", 4, 2)
+    task = Task(key, "f", 9, "7", "[7]") if is_map else Task(key, "f", 9, '{"run": 7}')
+    step, stopping = StepShape("s", step_type="map" if is_map else "single"), Never()
+    argument, context = prepare(step, task, NOBODY, stopping)
+    assert argument == 7
+    assert context == Context(UUID(int=1), "f", "s", 4, 2, [7] if is_map else 7, NOBODY, stopping)
 
 
 @pytest.mark.parametrize("task_input", ["[1]", '{"a": 1}', "oops"])

@@ -297,6 +297,72 @@ def test_a_decorator_without_its_parentheses_is_noticed() -> None:
     assert re.match(r"flow 'f'.*handler", refusal(lambda: job.perform(handler)))
 
 
+# Map steps
+
+
+def test_a_map_step_maps_over_a_step_or_the_runs_input() -> None:
+    flow = Flow("f")
+    root = flow.map()(handler)
+    lines = flow.step("lines", depends_on=[root])(handler)
+    by_step = flow.map(lines, "by_step", timeout=3, max_attempts=2, base_delay=9)(handler)
+    by_slug = flow.map("by_step", slug="by_slug", start_delay=0)(other)
+    assert [step.shape for step in (root, by_step, by_slug)] == [
+        StepShape("handler", (), Options(), "map"),
+        StepShape("by_step", ("lines",), Options(2, 9, 3), "map"),
+        StepShape("by_slug", ("by_step",), Options(start_delay=0), "map"),
+    ]
+    assert flow.shape.steps[1] == StepShape("lines", ("handler",))
+    assert by_slug.handler is other
+    assert root("an element", None) == "an element"
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        pytest.param("x", "depends on 'x', which is not declared before it", id="unknown"),
+        pytest.param("c", "depends on 'c', which is not declared before it", id="itself"),
+        pytest.param("run", "depends on 'run', which is not declared before it", id="run"),
+        pytest.param("", "depends on '', which is not declared before it", id="empty"),
+        pytest.param(
+            "x" * 10_000,
+            f"depends on '{'x' * 160}…', which is not declared before it",
+            id="long",
+        ),
+        pytest.param(
+            ["a"], "depends on ['a'], which is not declared before it", id="a list of one"
+        ),
+        pytest.param(STRANGER, "depends on a step 'a' of another flow", id="another flow's"),
+    ],
+)
+def test_arrays_that_are_refused(array: Any, message: str) -> None:
+    flow = two_steps()
+    assert refusal(lambda: flow.map(array, "c")(handler)) == f"flow 'f', step 'c': {message}"
+    assert list(flow.steps) == ["a", "b"]
+
+
+def test_what_holds_for_steps_holds_for_map_steps() -> None:
+    flow, declare = two_steps(), Flow("f").map
+    for wrong, message in (
+        (lambda: flow.map("a", "b")(handler), "step 'b': this step is declared twice"),
+        (lambda: declare(slug="1")(handler), f"step '1': {LETTERS}"),
+        (lambda: declare(slug="c", timeout=2)(handler), "step 'c': timeout is between 3 and"),
+        (lambda: declare(slug="c")(lambda one: one), "step 'c': its handler takes two arguments"),
+    ):
+        assert refusal(wrong).startswith(f"flow 'f', {message}")
+
+
+def test_a_map_decorator_without_its_parentheses_is_noticed() -> None:
+    flow: Any = Flow("f")
+    assert re.match(r"flow 'f': map\(\) .*handler", refusal(lambda: flow.map(handler)))
+    assert flow.steps == {}
+
+
+def test_a_decorator_may_be_used_again() -> None:
+    flow = two_steps()
+    declare = flow.step(depends_on=iter(["a", "b"]))
+    assert [declare(f).shape.depends_on for f in (handler, other)] == [("a", "b")] * 2
+
+
 # Jobs
 
 

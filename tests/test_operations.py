@@ -15,7 +15,7 @@ from pgflow_ref import operations as ops
 from pgflow_ref.capabilities import probe
 from pgflow_ref.operations import Operation, Run, StepState, StoredFlow
 from pgflow_ref.shape import FlowShape, Options, StepShape
-from pgflow_ref.task import Completed, Failed, Result, Task, TaskKey
+from pgflow_ref.task import Completed, Failed, Result, Task, TaskInput, TaskKey
 
 RUN_ID, OTHER, WORKER = UUID(int=1), UUID(int=2), UUID(int=3)
 KEY = TaskKey(RUN_ID, "s", 4, 2)
@@ -139,14 +139,14 @@ def test_a_run_without_steps() -> None:
 def test_stored_flow() -> None:
     read = ops.stored_flow("f").read
     assert read([]) is None
-    assert read([(3, 5, 60, None, None, None, None, [])]) == StoredFlow(
+    assert read([(3, 5, 60, *[None] * 4, [], None, None)]) == StoredFlow(
         FlowShape("f", Options(3, 5, 60)), {}
     )
     assert read(
         [
-            (3, 5, 60, "a", None, None, None, []),
-            (3, 5, 60, "b", 1, 2, 30, ["a"]),
-            (3, 5, 60, "c", None, None, 0, ["a", "b"]),
+            (3, 5, 60, "a", None, None, None, [], "single", None),
+            (3, 5, 60, "b", 1, 2, 30, ["a"], "map", 90),
+            (3, 5, 60, "c", None, None, 0, ["a", "b"], "single", 0),
         ]
     ) == StoredFlow(
         FlowShape(
@@ -154,8 +154,8 @@ def test_stored_flow() -> None:
             Options(3, 5, 60),
             (
                 StepShape("a"),
-                StepShape("b", ("a",), Options(1, 2, 30)),
-                StepShape("c", ("a", "b"), Options(timeout=0)),
+                StepShape("b", ("a",), Options(1, 2, 30, 90), "map"),
+                StepShape("c", ("a", "b"), Options(timeout=0, start_delay=0)),
             ),
         ),
         {"a": 60, "b": 30, "c": 0},
@@ -177,9 +177,9 @@ def test_read_messages() -> None:
 def test_start_tasks() -> None:
     operation = ops.start_tasks("f", (3, LARGE), WORKER)
     assert operation.params == {"flow_slug": "f", "message_ids": [3, LARGE], "worker_id": WORKER}
-    assert operation.read([(LARGE, '{"run": 1}'), (3, '{"run": 2}')]) == {
-        LARGE: '{"run": 1}',
-        3: '{"run": 2}',
+    assert operation.read([(LARGE, '{"run": 1}', None), (3, '"an element"', "[7]")]) == {
+        LARGE: TaskInput('{"run": 1}'),
+        3: TaskInput('"an element"', "[7]"),
     }
 
 
@@ -191,11 +191,11 @@ def test_claimed_tasks() -> None:
 
 def test_a_claim_is_what_both_say() -> None:
     """A message that another worker has, and one whose task was mine before, are left out."""
-    inputs = {1: '{"run": 1}', 2: '{"run": 2}', 4: '{"run": 4}'}
+    inputs = {1: TaskInput('{"run": 1}'), 2: TaskInput('{"run": 2}'), 4: TaskInput("4", "[4]")}
     keys = {n: TaskKey(RUN_ID, "s", n, 1) for n in (4, 3, 1)}
     assert ops.claim("f", inputs, keys) == (
         Task(keys[1], "f", 1, '{"run": 1}'),
-        Task(keys[4], "f", 4, '{"run": 4}'),
+        Task(keys[4], "f", 4, "4", "[4]"),
     )
     assert ops.claim("f", {}, {}) == ()
 

@@ -391,8 +391,7 @@ def test_start_delay_needs_a_newer_core(database: Database) -> None:
     with pytest.raises(CoreUnsupported) as caught:
         Worker(flow, database.url).run(signals=False)
     assert str(caught.value) == (
-        "flow 'flow', step 'work': start_delay needs core 0.5.3 or newer, and the database has "
-        "0.5.0"
+        "flow 'flow', step 'work': start_delay needs core 0.5.3 or newer, and this one is 0.5.0"
     )
 
 

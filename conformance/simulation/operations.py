@@ -32,7 +32,7 @@ from pgflow_ref import operations
 from pgflow_ref.model import apply, calls
 from pgflow_ref.model.rows import MessageRow, Record
 from pgflow_ref.model.state import Refused
-from pgflow_ref.task import Completed, TaskKey
+from pgflow_ref.task import Completed, TaskInput, TaskKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -139,11 +139,15 @@ def read_messages(
 
 def start_tasks(
     tx: Transaction, flow_slug: str, message_ids: Sequence[int], worker_id: UUID
-) -> dict[int, str]:
+) -> dict[int, TaskInput]:
     """Claim the tasks of these messages; their inputs by message id."""
     rows = tx.call(calls.StartTasks(flow_slug, tuple(message_ids), worker_id))
     # A map step's item that is not there has no input; as text that is what Python makes of None.
-    return {row.msg_id: str(row.input) for row in rows if isinstance(row, Record)}
+    return {
+        row.msg_id: TaskInput(str(row.input), _beside(tx.state, row))
+        for row in rows
+        if isinstance(row, Record)
+    }
 
 
 def claimed_tasks(
@@ -187,6 +191,12 @@ def record_together(
 
 
 # Parts of them
+
+
+def _beside(state: State, row: Record) -> str | None:
+    """The run's input, of a task of a map step, which gets its element alone."""
+    step = state.flows[row.flow_slug].steps[row.step_slug]
+    return state.runs[row.run_id].row.input if step.step_type == "map" else None
 
 
 def holds(state: State, key: TaskKey, worker_id: UUID) -> bool:

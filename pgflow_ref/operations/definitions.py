@@ -34,7 +34,9 @@ def stored_flow(flow_slug: str) -> Operation[StoredFlow | None]:
         "SELECT f.opt_max_attempts, f.opt_base_delay, f.opt_timeout, s.step_slug,"
         " s.opt_max_attempts, s.opt_base_delay, s.opt_timeout,"
         " ARRAY(SELECT d.dep_slug FROM pgflow.deps d WHERE d.flow_slug = s.flow_slug"
-        " AND d.step_slug = s.step_slug ORDER BY d.dep_slug)"
+        " AND d.step_slug = s.step_slug ORDER BY d.dep_slug), s.step_type,"
+        # Cores before 0.5.3 have no such column: looked up in the row as JSON, it is then NULL.
+        " (to_jsonb(s) ->> 'opt_start_delay')::integer"
         " FROM pgflow.flows f LEFT JOIN pgflow.steps s USING (flow_slug)"
         " WHERE f.flow_slug = %(flow_slug)s ORDER BY s.step_index",
         {"flow_slug": flow_slug},
@@ -46,11 +48,11 @@ def _stored_flow(slug: str, rows: Sequence[Row]) -> StoredFlow:
     options = Options(*(as_int(value) for value in rows[0][:3]))
     steps: list[StepShape] = []
     timeouts: dict[str, int] = {}
-    for _, _, flow_timeout, step, attempts, delay, timeout, needs in rows:
+    for _, _, flow_timeout, step, attempts, delay, timeout, needs, kind, late in rows:
         if step is None:
             continue  # a flow without steps
         assert isinstance(needs, list)
-        own = Options(attempts, delay, timeout)  # type: ignore[arg-type]
-        steps.append(StepShape(str(step), tuple(map(str, needs)), own))
+        own = Options(attempts, delay, timeout, late)  # type: ignore[arg-type]
+        steps.append(StepShape(str(step), tuple(map(str, needs)), own, kind))  # type: ignore[arg-type]
         timeouts[str(step)] = as_int(flow_timeout if timeout is None else timeout)
     return StoredFlow(FlowShape(slug, options, tuple(steps)), timeouts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pgflow_ref.operations.operation import Operation, as_int, as_uuid, nothing
-from pgflow_ref.task import Completed, Result, Task, TaskKey
+from pgflow_ref.task import Completed, Result, Task, TaskInput, TaskKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,18 +57,26 @@ def read_messages(queue_name: str, visibility_timeout: int, quantity: int) -> Op
 
 def start_tasks(
     flow_slug: str, message_ids: Sequence[int], worker_id: UUID
-) -> Operation[dict[int, str]]:
+) -> Operation[dict[int, TaskInput]]:
     """Claim the tasks of these messages (`pgflow.start_tasks`); their inputs by message id.
+
+    A task of a map step gets its element alone: the run's input is read beside it.
 
     Two workers that hold the same message at the same moment may both get an input: who has the
     task says `claimed_tasks`, to be run after this in the same transaction.
     """
     return Operation(
         "claim tasks",
-        "SELECT msg_id, input::text FROM pgflow.start_tasks(flow_slug => %(flow_slug)s::text,"
-        " msg_ids => %(message_ids)s::bigint[], worker_id => %(worker_id)s::uuid)",
+        "SELECT t.msg_id, t.input::text, (SELECT r.input::text FROM pgflow.steps s"
+        " JOIN pgflow.runs r USING (flow_slug) WHERE s.flow_slug = t.flow_slug"
+        " AND s.step_slug = t.step_slug AND s.step_type = 'map' AND r.run_id = t.run_id)"
+        " FROM pgflow.start_tasks(flow_slug => %(flow_slug)s::text,"
+        " msg_ids => %(message_ids)s::bigint[], worker_id => %(worker_id)s::uuid) t",
         {"flow_slug": flow_slug, "message_ids": list(message_ids), "worker_id": worker_id},
-        lambda rows: {as_int(row[0]): str(row[1]) for row in rows},
+        lambda rows: {
+            as_int(row[0]): TaskInput(str(row[1]), None if row[2] is None else str(row[2]))
+            for row in rows
+        },
     )
 
 
@@ -93,11 +101,11 @@ def claimed_tasks(
 
 
 def claim(
-    flow_slug: str, inputs: Mapping[int, str], keys: Mapping[int, TaskKey]
+    flow_slug: str, inputs: Mapping[int, TaskInput], keys: Mapping[int, TaskKey]
 ) -> tuple[Task, ...]:
     """Put together what `start_tasks` and `claimed_tasks` said."""
     return tuple(
-        Task(keys[message_id], flow_slug, message_id, task_input)
+        Task(keys[message_id], flow_slug, message_id, *task_input)
         for message_id, task_input in inputs.items()
         if message_id in keys
     )
