@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Final, Literal, TypeAlias, get_args
 
 from pgflow_ref.errors import ConfigError
 from pgflow_ref.json_contract import printable
+
+SignalStrategy: TypeAlias = Literal["polling", "notify", "long_poll"]
+"""How a worker hears of messages."""
+
+SyncHandlers: TypeAlias = Literal["threads", "processes"]
+"""Where handlers that are plain functions run."""
 
 _LIMITS: Final[dict[str, tuple[float, float]]] = {
     # option: least, most
@@ -17,9 +23,18 @@ _LIMITS: Final[dict[str, tuple[float, float]]] = {
     "visibility_timeout": (1, 2**31 - 1),
     "heartbeat_interval": (0.1, 3600),
     "stop_timeout": (0, 86_400),
+    "notify_fallback_interval": (0.1, 600),
+    "notify_throttle": (0, 60),
+    "recovery_interval": (0.1, 86_400),
+    "stale_grace": (0, 86_400),
+}
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "signal_strategy": get_args(SignalStrategy),
+    "sync_handlers": get_args(SyncHandlers),
 }
 _LONG: Final = 10**100
 _WHOLE: Final = frozenset({"max_concurrency", "batch_size", "visibility_timeout"})
+_MAY_BE_NONE: Final = frozenset({"visibility_timeout", "recovery_interval"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +54,24 @@ class WorkerConfig:
         stop_timeout: how long tasks may go on once the worker was asked to stop, up to 86,400;
             those that still run then are given back as failed attempts.
         worker_name: the name in `pgflow.workers.function_name`; None is the flow's slug.
+        signal_strategy: how the worker hears of messages. `polling` reads again and again, with the
+            waits above; `notify` reads when pgmq tells of an insert (pgmq 1.8 and newer, and not
+            through a connection pooler that shares sessions); `long_poll` lets the server wait for
+            a message (`pgmq.read_with_poll`), each time for `max_poll_interval`, rounded up to
+            seconds.
+        notify_fallback_interval: with `notify`, the longest wait between two reads, 0.1 to 600: for
+            what no insert tells of, such as another worker's task that is to be tried again.
+        notify_throttle: with `notify`, how far apart pgmq's notifications are at least, 0 to 60; 0
+            is one for every insert. A worker that finds another's throttle in the database lowers
+            it if its own is lower, and never raises it.
+        recovery_interval: about how often the worker looks for tasks that nobody works on any
+            more, its own flow's, 0.1 to 86,400; None: never.
+        stale_grace: how long after its timeout a task that is still started counts as such a task,
+            up to 86,400.
+        sync_handlers: where handlers that are plain functions run. A thread cannot be ended: at the
+            task's timeout its result is dropped, and it goes on. A process is ended.
+        compile_on_start: whether the worker adds to the database what is missing of its flow; it
+            never changes or deletes anything there.
 
     Raises:
         ConfigError: with one sentence for each value that is out of range.
@@ -59,6 +92,13 @@ min_poll_interval (9) is longer than max_poll_interval (5.0)
     heartbeat_interval: float = 5.0
     stop_timeout: float = 30.0
     worker_name: str | None = None
+    signal_strategy: SignalStrategy = "polling"
+    notify_fallback_interval: float = 30.0
+    notify_throttle: float = 0.25
+    recovery_interval: float | None = 15.0
+    stale_grace: float = 30.0
+    sync_handlers: SyncHandlers = "threads"
+    compile_on_start: bool = False
 
     def __post_init__(self) -> None:
         problems = [
@@ -105,8 +145,16 @@ def _problem(name: str, value: object) -> str | None:
         text = isinstance(value, str) and value != "" and printable(value) == value
         fine = value is None or text
         return None if fine else f"worker_name is a text that is not empty, not {value!r}"
-    if name == "visibility_timeout" and value is None:
-        return None
+    if name == "compile_on_start":
+        return None if isinstance(value, bool) else f"{name} is True or False, not {value!r}"
+    if name in _CHOICES:
+        choices = _CHOICES[name]
+        known = isinstance(value, str) and value in choices
+        return None if known else f"{name} is {' or '.join(map(repr, choices))}, not {value!r}"
+    return None if name in _MAY_BE_NONE and value is None else _problem_of_number(name, value)
+
+
+def _problem_of_number(name: str, value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return f"{name} is a number, not {value!r}"
     if name in _WHOLE and not isinstance(value, int):

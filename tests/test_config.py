@@ -18,7 +18,16 @@ LIMITS: dict[str, tuple[float, float]] = {
     "visibility_timeout": (1, 2**31 - 1),
     "heartbeat_interval": (0.1, 3600),
     "stop_timeout": (0, 86_400),
+    "notify_fallback_interval": (0.1, 600),
+    "notify_throttle": (0, 60),
+    "recovery_interval": (0.1, 86_400),
+    "stale_grace": (0, 86_400),
 }
+CHOICES = {
+    "signal_strategy": ("polling", "notify", "long_poll"),
+    "sync_handlers": ("threads", "processes"),
+}
+MAY_BE_NONE = {"visibility_timeout", "recovery_interval"}
 WHOLE = {"max_concurrency", "batch_size", "visibility_timeout"}
 # So that the other of the two is no second problem.
 WIDE: dict[str, Any] = {"min_poll_interval": 0.001, "max_poll_interval": 300}
@@ -35,12 +44,46 @@ def problems(**options: Any) -> tuple[str, ...]:
 
 
 def test_defaults() -> None:
-    assert WorkerConfig() == WorkerConfig.of() == WorkerConfig(10, 10, 1.0, 5.0, None, 5.0, 30.0)
+    assert WorkerConfig() == WorkerConfig.of()
+    assert dataclasses.asdict(WorkerConfig()) == {
+        "max_concurrency": 10,
+        "batch_size": 10,
+        "min_poll_interval": 1.0,
+        "max_poll_interval": 5.0,
+        "visibility_timeout": None,
+        "heartbeat_interval": 5.0,
+        "stop_timeout": 30.0,
+        "worker_name": None,
+        "signal_strategy": "polling",
+        "notify_fallback_interval": 30.0,
+        "notify_throttle": 0.25,
+        "recovery_interval": 15.0,
+        "stale_grace": 30.0,
+        "sync_handlers": "threads",
+        "compile_on_start": False,
+    }
 
 
 def test_every_number_has_limits() -> None:
-    numbers = {field.name for field in dataclasses.fields(WorkerConfig)} - {"worker_name"}
+    others = {"worker_name", "compile_on_start"} | CHOICES.keys()
+    numbers = {field.name for field in dataclasses.fields(WorkerConfig)} - others
     assert numbers == set(LIMITS)
+
+
+@pytest.mark.parametrize(("option", "choices"), CHOICES.items())
+def test_choices(option: str, choices: tuple[str, ...]) -> None:
+    for choice in choices:
+        assert getattr(WorkerConfig.of(**{option: choice}), option) == choice
+    said = " or ".join(map(repr, choices))
+    for wrong in ("", "push", choices[0].upper(), None, 1, True, [choices[0]], {choices[0]}):
+        assert problems(**{option: wrong}) == (f"{option} is {said}, not {wrong!r}",)
+
+
+@pytest.mark.parametrize("wrong", [None, 0, 1, "yes", "false", [True]])
+def test_a_flag_is_true_or_false(wrong: object) -> None:
+    assert WorkerConfig(compile_on_start=True).compile_on_start
+    said = f"compile_on_start is True or False, not {wrong!r}"
+    assert problems(compile_on_start=wrong) == (said,)
 
 
 @pytest.mark.parametrize(("option", "limits"), LIMITS.items())
@@ -79,10 +122,12 @@ def test_values_that_are_no_numbers(option: str, wrong: object) -> None:
     assert problems(**{**WIDE, option: wrong}) == (f"{option} is a number, not {wrong!r}",)
 
 
-@pytest.mark.parametrize("option", sorted(LIMITS.keys() - {"visibility_timeout"}))
-def test_only_the_visibility_timeout_may_be_left_open(option: str) -> None:
-    assert problems(**{**WIDE, option: None}) == (f"{option} is a number, not None",)
-    assert WorkerConfig(visibility_timeout=None).visibility_timeout is None
+@pytest.mark.parametrize("option", sorted(LIMITS))
+def test_some_numbers_may_be_left_open(option: str) -> None:
+    if option in MAY_BE_NONE:
+        assert getattr(WorkerConfig.of(**{option: None}), option) is None
+    else:
+        assert problems(**{**WIDE, option: None}) == (f"{option} is a number, not None",)
 
 
 @pytest.mark.parametrize("option", sorted(WHOLE))
@@ -112,6 +157,9 @@ def test_the_shortest_wait_is_not_longer_than_the_longest() -> None:
 
 def test_all_problems_are_named_at_once_in_the_order_of_the_options() -> None:
     assert problems(
+        compile_on_start="no",
+        signal_strategy="push",
+        recovery_interval=0,
         worker_name="",
         stop_timeout=-1,
         min_poll_interval="soon",
@@ -125,6 +173,9 @@ def test_all_problems_are_named_at_once_in_the_order_of_the_options() -> None:
         "max_poll_interval is between 0.001 and 300, not nan",
         "stop_timeout is between 0 and 86400, not -1",
         "worker_name is a text that is not empty, not ''",
+        "signal_strategy is 'polling' or 'notify' or 'long_poll', not 'push'",
+        "recovery_interval is between 0.1 and 86400, not 0",
+        "compile_on_start is True or False, not 'no'",
     )
 
 
