@@ -40,6 +40,8 @@ def every(text: str, number: int, uuid: UUID) -> list[Operation[Any]]:
         ops.claimed_tasks(text, [number], uuid),
         ops.record(Result(task, Completed(text)), uuid),
         ops.record(Result(task, Failed(text)), uuid),
+        ops.recover_stalled_tasks(text, number, by_core=False),
+        ops.recover_stalled_tasks(text, number, by_core=True),
         probe(),
     ]
 
@@ -63,7 +65,8 @@ def test_no_value_changes_the_sql() -> None:
 def test_tables_and_functions_are_named_with_their_schema(operation: Operation[Any]) -> None:
     """Whatever `search_path` a connection of the user's has."""
     named = re.findall(r"(?:FROM|JOIN|INTO|(?<!FOR )UPDATE) (\w+(?:\.\w+)?)", operation.sql)
-    assert {name for name in named if "." not in name} <= {"mine", "LATERAL"}
+    within = set(re.findall(r"(?:WITH|\),) (\w+) AS", operation.sql))
+    assert {name for name in named if "." not in name} <= within | {"LATERAL"}
 
 
 def test_every_operation_has_its_name() -> None:
@@ -235,3 +238,15 @@ def test_only_the_owner_of_an_attempt_records_it(outcome: Completed | Failed) ->
 )
 def test_how_a_task_is_shown(task: Task, shown: str) -> None:
     assert str(task) == shown
+
+
+# Recovery
+
+
+def test_recover_stalled_tasks() -> None:
+    operation = ops.recover_stalled_tasks("f", 30.0, by_core=False)
+    assert operation.params == {"flow_slug": "f", "grace": 30.0}
+    assert operation.read([(3, 1)]) == ops.Recovered(requeued=3, failed=1)
+    operation = ops.recover_stalled_tasks("f", 30.0, by_core=True)
+    assert operation.params == {}
+    assert operation.read([(3, 0)]) == ops.Recovered(requeued=3, failed=0)

@@ -9,6 +9,7 @@ taught about json does not matter then, and nothing is lost on the way (`json_co
 
 from pgflow_ref.operations.definitions import StoredFlow, stored_flow
 from pgflow_ref.operations.operation import Operation, Row
+from pgflow_ref.operations.recovery import Recovered, recover_stalled_tasks
 from pgflow_ref.operations.runs import Run, StepState, get_run, get_run_with_states, start_flow
 from pgflow_ref.operations.tasks import (
     claim,
@@ -23,6 +24,7 @@ from pgflow_ref.operations.tasks import (
 
 __all__ = [
     "Operation",
+    "Recovered",
     "Row",
     "Run",
     "StepState",
@@ -35,6 +37,7 @@ __all__ = [
     "mark_stopped",
     "read_messages",
     "record",
+    "recover_stalled_tasks",
     "register_worker",
     "start_flow",
     "start_tasks",
