@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from conformance.harness.adapters import Adapter
     from conformance.harness.session import Session
+    from pgflow_ref.shape import StepType
 
 CASES = "compile"
 
@@ -90,8 +91,11 @@ def _flows(draw: st.DrawFn) -> FlowShape:
     steps = []
     for index, slug in enumerate(slugs[1:]):
         earlier = slugs[1 : index + 1]
-        needs = draw(st.lists(st.sampled_from(earlier), unique=True)) if earlier else []
-        steps.append(StepShape(slug, tuple(needs), draw(_options(start_delay=True))))
+        step_type: StepType = draw(st.sampled_from(("single", "single", "map")))
+        most = 1 if step_type == "map" else None
+        chosen = st.lists(st.sampled_from(earlier), unique=True, max_size=most)
+        needs = draw(chosen) if earlier else []
+        steps.append(StepShape(slug, tuple(needs), draw(_options(start_delay=True)), step_type))
     return FlowShape(slugs[0], draw(_options(start_delay=False)), tuple(steps))
 
 

@@ -13,6 +13,7 @@ interface Step extends Options {
   slug: string;
   depends_on?: string[];
   start_delay?: number;
+  step_type?: "single" | "map";
   handler: Instruction[];
 }
 export interface WorkerOptions {
@@ -62,31 +63,42 @@ export function declare(
   attempt: (task: Task) => Promise<number>,
 ): AnyFlow {
   let flow: AnyFlow = new Flow({ slug: fixture.slug, ...options(fixture) });
+  const mappedOver = fixture.steps.flatMap((step) => isMap(step) ? step.depends_on ?? [] : []);
   for (const step of fixture.steps) {
-    const opts = {
-      slug: step.slug,
-      dependsOn: step.depends_on,
-      startDelay: step.start_delay,
-      ...options(step),
-    };
+    const opts = { slug: step.slug, startDelay: step.start_delay, ...options(step) };
+    const handler = handlerOf(step, attempt) as never;
     // The DSL follows slugs in its types; those of a fixture are known at run time only.
-    flow = flow.step(opts as never, (input: unknown, context?: Context) => {
-      const task = {
-        run_id: context?.stepTask?.run_id ?? null,
-        step_slug: step.slug,
-        task_index: context?.stepTask?.task_index ?? 0,
-      };
-      say({ type: "call", ...task, attempt: null, input });
-      return perform(step.handler, input, {
-        sleep: (seconds) => new Promise((done) => setTimeout(done, seconds * 1000)),
-        // The timer keeps the process alive, as a handler that waits for something would.
-        hang: () => new Promise(() => setInterval(() => {}, 60_000)),
-        exit: (code) => Deno.exit(code),
-        attempt: () => attempt(task),
-      });
-    });
+    if (isMap(step)) flow = flow.map({ ...opts, array: step.depends_on?.[0] } as never, handler);
+    else {
+      // `array` is `step` for those that return an array, as a step that is mapped over does.
+      const declare = mappedOver.includes(step.slug) ? flow.array : flow.step;
+      flow = declare.call(flow, { ...opts, dependsOn: step.depends_on } as never, handler);
+    }
   }
   return flow;
+}
+
+function isMap(step: Step): boolean {
+  return step.step_type === "map";
+}
+
+function handlerOf(step: Step, attempt: (task: Task) => Promise<number>) {
+  return (input: unknown, context?: Context) => {
+    const task = {
+      run_id: context?.stepTask?.run_id ?? null,
+      step_slug: step.slug,
+      task_index: context?.stepTask?.task_index ?? 0,
+    };
+    say({ type: "call", ...task, attempt: null, input });
+    const inputs = isMap(step) ? { element: input } : input;
+    return perform(step.handler, input, inputs, {
+      sleep: (seconds) => new Promise((done) => setTimeout(done, seconds * 1000)),
+      // The timer keeps the process alive, as a handler that waits for something would.
+      hang: () => new Promise(() => setInterval(() => {}, 60_000)),
+      exit: (code) => Deno.exit(code),
+      attempt: () => attempt(task),
+    });
+  };
 }
 
 function options({ max_attempts, base_delay, timeout }: Options) {

@@ -26,26 +26,36 @@ export function isKnown(instruction: object): instruction is Instruction {
   return KNOWN.some((name) => Object.hasOwn(instruction, name));
 }
 
-/** Performs a handler: its output is the last value that an instruction made, else null. */
+/**
+ * Performs a handler: its output is the last value that an instruction made, else null.
+ *
+ * `argument` is what the worker handed to the handler, `inputs` what paths lead into.
+ */
 export async function perform(
   handler: Instruction[],
-  input: unknown,
+  argument: unknown,
+  inputs: unknown,
   world: World,
 ): Promise<unknown> {
   let output: unknown = null;
   for (const instruction of handler) {
-    const made = await one(instruction, input, world);
+    const made = await one(instruction, argument, inputs, world);
     if (made !== undefined) output = made;
   }
   return output;
 }
 
 /** Performs one instruction: the value it made, or undefined. */
-async function one(does: Instruction, input: unknown, world: World): Promise<unknown> {
+async function one(
+  does: Instruction,
+  argument: unknown,
+  inputs: unknown,
+  world: World,
+): Promise<unknown> {
   if ("return" in does) return does.return;
-  if ("echo" in does) return input;
-  if ("pick" in does) return pick(does.pick, input);
-  if ("sum" in does) return sum(does.sum, input);
+  if ("echo" in does) return argument;
+  if ("pick" in does) return pick(does.pick, inputs);
+  if ("sum" in does) return sum(does.sum, inputs);
   if ("garbage" in does) return { garbage: 1n };
   if ("sleep" in does) await world.sleep(does.sleep);
   else if ("hang" in does) await world.hang();

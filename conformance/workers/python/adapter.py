@@ -86,8 +86,11 @@ def flow_of(fixture: dict[str, Any]) -> Flow:
         for instruction in step["handler"]:
             if not KNOWN & instruction.keys():
                 unsupported(f"instruction {instruction}")
-        needs = step.get("depends_on", [])
-        declare = flow.step(step["slug"], depends_on=needs, **options_of(step))
+        needs, options = step.get("depends_on", []), options_of(step)
+        if is_map(step):
+            declare = flow.map(needs[0] if needs else None, step["slug"], **options)
+        else:
+            declare = flow.step(step["slug"], depends_on=needs, **options)
         declare(handler_of(step))
     return flow
 
@@ -104,12 +107,20 @@ def handler_of(step: dict[str, Any]) -> Any:
             attempt=ctx.attempt,
             input=argument,
         )
-        dependencies = argument if step.get("depends_on") else {}
-        inputs = {"run": ctx.flow_input, **dependencies}
+        if is_map(step):
+            inputs = {"element": argument}
+        else:
+            dependencies = argument if step.get("depends_on") else {}
+            inputs = {"run": ctx.flow_input, **dependencies}
         world = World(ctx.attempt, asyncio.sleep, hang, os._exit)
         return await perform(step["handler"], argument, inputs, world)
 
     return handler
+
+
+def is_map(step: dict[str, Any]) -> bool:
+    """Whether it has a task for each element of an array."""
+    return bool(step.get("step_type") == "map")
 
 
 def options_of(given: dict[str, Any]) -> dict[str, Any]:
