@@ -80,7 +80,7 @@ _COLOURS: Final[dict[str, str]] = {
 _STATE_WIDTH: Final = max(map(len, _STATES.values()))
 _LONGEST_NAME: Final = 40
 _LONGEST_REASON: Final = 500
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _NOT_ASCII: Final = re.compile("[^\x00-\x7f]")
 
 
@@ -150,6 +150,22 @@ def as_text(event: Event, *, outputs: bool = False) -> str:
     """
     details = _details(event, outputs)
     return f"{_subject(event)} {_STATES[event.name]}{': ' if details else ''}{', '.join(details)}"
+
+
+def one_line(text: str, *, longest: int = _LONGEST_REASON) -> str:
+    r"""Text of others, fit for one line of a terminal.
+
+    Args:
+        text: any text.
+        longest: characters that are kept of it.
+
+    Example:
+        >>> one_line("red: \x1b[31m\n", longest=8)
+        'red: \\x1b[3…'
+    """
+    if len(text) > longest:
+        text = text[:longest] + "…"
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], printable(text))
 
 
 class ConsoleLog:
@@ -250,7 +266,7 @@ def _subject(event: Event) -> str:
         index = f"[{event.task_index}]" if event.task_index else ""
         return f"{event.flow_slug}.{event.step_slug}{index}"
     if event.name.startswith("pgflow.worker."):
-        return f"worker {_plain(event.worker_name or event.flow_slug or '')}".rstrip()
+        return f"worker {one_line(event.worker_name or event.flow_slug or '')}".rstrip()
     return event.flow_slug or ""
 
 
@@ -270,18 +286,11 @@ def _details(event: Event, outputs: bool) -> list[str]:
     if event.run_id is not None:
         details.append(f"run {event.run_id}")
     if event.kind is not None or event.reason is not None:
-        reason = _plain(event.reason or "")
+        reason = one_line(event.reason or "")
         details.append(f"{event.kind}: {reason}" if event.kind else reason)
     if outputs and event.name in _HAVE_OUTPUT:
-        details.append(f"output {_plain(encode(event.output))}")
+        details.append(f"output {one_line(encode(event.output))}")
     return details
-
-
-def _plain(text: str) -> str:
-    """Text of others, fit for one line of a terminal."""
-    if len(text) > _LONGEST_REASON:
-        text = text[:_LONGEST_REASON] + "…"
-    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], printable(text))
 
 
 def _is_colourful(stream: TextIO) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -13,9 +15,11 @@ import pytest
 from psycopg import sql
 
 from pgflow_ref import PgFlow, Worker
+from pgflow_ref.cli import main
 from pgflow_ref.compile import compile_flow
 from pgflow_ref.embedded import EmbeddedPostgres
 from pgflow_ref.install import install
+from tests.command_line import UNWANTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import LiteralString
 
     from pgflow_ref import Flow, Run
+    from tests.command_line import Call
 
 PATIENCE: Final = 30.0
 """Seconds to wait for what comes in a moment; only a test that fails waits as long."""
@@ -223,3 +228,21 @@ def gate() -> Iterator[threading.Event]:
     gate = threading.Event()
     yield gate
     gate.set()
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """The command within this process, which saves the time of starting one."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in UNWANTED:
+        monkeypatch.delenv(name, raising=False)
+
+    def call(*words: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["pgflow-ref", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        status = end.value.code or 0
+        assert isinstance(status, int)
+        return subprocess.CompletedProcess(sys.argv, status, *capsys.readouterr())
+
+    return call

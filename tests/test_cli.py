@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -17,93 +13,18 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 import pgflow_ref
-from pgflow_ref.cli import main
 from pgflow_ref.commands import cli
 from pgflow_ref.compile import compile_flow, mermaid, to_json
 from pgflow_ref.execute import STOPPED
 from pgflow_ref.install import pins, sources
+from tests.command_line import FLOWS, NOWHERE, SECRET, Call, ended, run, running, told
 from tests.conftest import PATIENCE, wait_until
 from tests.flows_for_tests import hello, patient, stubborn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.conftest import Database
-
-FLOWS = Path(__file__).with_name("flows_for_tests.py")
-SECRET = "s3cr3t"
-NOWHERE = f"postgresql://u:{SECRET}@127.0.0.1:1/shop"
-UNWANTED = ("PGFLOW_DATABASE_URL", "DATABASE_URL", "PSYCOPG_IMPL")
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in UNWANTED}
-ENVIRONMENT["COLUMNS"] = "200"
-
-
-Call = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """The command within this process, which saves the time of starting one."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    for name in UNWANTED:
-        monkeypatch.delenv(name, raising=False)
-
-    def call(*words: object) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr(sys, "argv", ["pgflow-ref", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        status = end.value.code or 0
-        assert isinstance(status, int)
-        return subprocess.CompletedProcess(sys.argv, status, *capsys.readouterr())
-
-    return call
-
-
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "pgflow_ref", *map(str, words)]
-
-
-def run(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command as a process."""
-    return subprocess.run(
-        command(*words),
-        env={**ENVIRONMENT, **environment},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=2 * PATIENCE,
-    )
-
-
-@contextmanager
-def running(*words: object) -> Iterator[subprocess.Popen[str]]:
-    """The command as a process that goes on; killed at the end, should it be there still."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command(*words), env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def ended(process: subprocess.Popen[str]) -> str:
-    """What a process that ends well has said on stderr."""
-    _, stderr = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, "Traceback" in stderr) == (0, False), stderr
-    return stderr
-
-
-def told(result: subprocess.CompletedProcess[str]) -> str:
-    """The one line that says why the command could not be done."""
-    assert (result.returncode, result.stdout) == (2, ""), result.stderr
-    assert "Traceback" not in result.stderr
-    assert SECRET not in result.stderr
-    assert result.stderr.startswith("pgflow-ref: ")
-    assert result.stderr.endswith("\n")
-    assert result.stderr.count("\n") == 1
-    return result.stderr
 
 
 # worker
