@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from pgflow_ref.errors import InvalidFlow
+from pgflow_ref.errors import InvalidFlow, shown
 from pgflow_ref.shape import (
     FlowShape,
     Options,
@@ -18,7 +18,6 @@ from pgflow_ref.shape import (
     check_options,
     check_slug,
     check_step_type,
-    shorten,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def check(shape: FlowShape) -> None:
     check_options(shape.options, flow=shape.slug)
     known: set[str] = set()
     for step in shape.steps:
-        check_slug(step.slug, flow=shape.slug, step=step.slug)
+        check_slug(step.slug, flow=shape.slug, step=step.slug or "")  # None would be the flow
         check_options(step.options, flow=shape.slug, step=step.slug)
         check_step_type(step, flow=shape.slug)
         if step.slug in known:
@@ -182,12 +181,13 @@ def _options_sql(options: Options) -> str:
 
 def _check_dependencies(step: StepShape, known: set[str], *, flow: str) -> None:
     seen: set[str] = set()
-    for need in step.depends_on:
+    needs: tuple[object, ...] = step.depends_on  # nobody has looked at their types yet
+    for need in needs:
         if need == step.slug:
             raise InvalidFlow("a step does not depend on itself", flow=flow, step=step.slug)
-        if need not in known:
+        if not isinstance(need, str) or need not in known:
             raise InvalidFlow(
-                f"depends on {shorten(need)!r}, which is no step", flow=flow, step=step.slug
+                f"depends on {shown(need)}, which is no step", flow=flow, step=step.slug
             )
         if need in seen:
             # The core counts the names but stores each once: the step would wait for ever.

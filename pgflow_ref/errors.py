@@ -6,13 +6,37 @@ programming errors through. Each message names what is wrong, where, and what to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
     from pgflow_ref.operations import Run
+
+
+_LONGEST_SHOWN: Final = 160
+
+
+def shown(value: object) -> str:
+    """A value as a message has it: in one line that stays readable, whatever was given.
+
+    Example:
+        >>> shown("order"), shown(10**400)
+        ("'order'", 'a number of 1329 bits')
+    """
+    if isinstance(value, int) and value.bit_length() > _LONGEST_SHOWN:
+        return f"a number of {value.bit_length()} bits"
+    if isinstance(value, str) and len(value) > _LONGEST_SHOWN:
+        return repr(value[:_LONGEST_SHOWN] + "…")
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  # of somebody else's making, or with a number too long for it
+        return f"a {type(value).__name__}"
+    if isinstance(value, str):
+        return text
+    text = text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 class PgflowError(Exception):
@@ -34,7 +58,7 @@ class InvalidFlow(PgflowError, ValueError):
     """
 
     def __init__(self, reason: str, *, flow: object, step: object = None) -> None:
-        where = f"flow {flow!r}" if step is None else f"flow {flow!r}, step {step!r}"
+        where = f"flow {shown(flow)}" + ("" if step is None else f", step {shown(step)}")
         super().__init__(f"{where}: {reason}")
         self.flow = flow
         self.step = step

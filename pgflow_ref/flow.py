@@ -35,8 +35,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from pgflow_ref.errors import InvalidFlow
-from pgflow_ref.shape import FlowShape, Options, StepShape, check_options, check_slug, shorten
+from pgflow_ref.errors import InvalidFlow, shown
+from pgflow_ref.shape import FlowShape, Options, StepShape, check_options, check_slug
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -188,7 +188,7 @@ base_delay=None, timeout=None, start_delay=None), step_type='single'),)
         """
         if callable(slug):
             raise InvalidFlow(
-                f"step() takes its options first: @step(), then {slug!r}", flow=self.slug
+                f"step() takes its options first: @step(), then {shown(slug)}", flow=self.slug
             )
         needs = tuple(depends_on) if isinstance(depends_on, Iterator) else depends_on
         options = Options(max_attempts, base_delay, timeout, start_delay)
@@ -246,7 +246,7 @@ base_delay=None, timeout=None, start_delay=None), step_type='single'),)
         """
         if callable(array) and not isinstance(array, Step):
             raise InvalidFlow(
-                f"map() takes its options first: @map(), then {array!r}", flow=self.slug
+                f"map() takes its options first: @map(), then {shown(array)}", flow=self.slug
             )
         options = Options(max_attempts, base_delay, timeout, start_delay)
         return self._declaring(slug, () if array is None else (array,), options, "map")
@@ -284,14 +284,16 @@ base_delay=None, timeout=None, start_delay=None), step_type='single'),)
     def _dependencies(self, step: str, given: object) -> tuple[str, ...]:
         if isinstance(given, (str, Step)) or not isinstance(given, Iterable):
             raise InvalidFlow(
-                f"depends_on is a list of steps, not {given!r} alone", flow=self.slug, step=step
+                f"depends_on is a list of steps, not {shown(given)} alone",
+                flow=self.slug,
+                step=step,
             )
         names: list[str] = []
         for need in given:
             name = need.slug if isinstance(need, Step) else need
             if not isinstance(name, str) or name not in self._steps:
                 raise InvalidFlow(
-                    f"depends on {shorten(name)!r}, which is not declared before it",
+                    f"depends on {shown(name)}, which is not declared before it",
                     flow=self.slug,
                     step=step,
                 )
@@ -309,7 +311,7 @@ base_delay=None, timeout=None, start_delay=None), step_type='single'),)
         if shape.slug in self._steps:
             raise InvalidFlow("this step is declared twice", flow=self.slug, step=shape.slug)
         if not callable(handler):
-            raise InvalidFlow(f"{handler!r} is no function", flow=self.slug, step=shape.slug)
+            raise InvalidFlow(f"{shown(handler)} is no function", flow=self.slug, step=shape.slug)
         try:
             inspect.signature(handler).bind(None, None)
         except TypeError:

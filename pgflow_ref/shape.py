@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import Final, Literal, TypeAlias, get_args
 
-from pgflow_ref.errors import InvalidFlow
+from pgflow_ref.errors import InvalidFlow, shown
 
 MAX_FLOW_SLUG: Final = 47
 """Characters in a flow's slug: pgmq refuses longer queue names (`pgmq.validate_queue_name`)."""
@@ -127,9 +127,8 @@ def check_slug(slug: object, *, flow: object, step: object = None) -> None:
 followed by ASCII letters, digits and underscores
     """
     longest = MAX_FLOW_SLUG if step is None else MAX_STEP_SLUG
-    shown = shorten(slug)
-    named = "" if shown is None else shown
-    where = {"flow": shown if step is None else flow, "step": None if step is None else named}
+    named = "" if slug is None else slug  # a step without a slug is still a step
+    where = {"flow": slug if step is None else flow, "step": None if step is None else named}
     if not isinstance(slug, str):
         raise InvalidFlow(f"a slug is text, not {type(slug).__name__}", **where)
     if not slug:
@@ -160,12 +159,10 @@ def check_options(options: Options, *, flow: object, step: object = None) -> Non
     for name, value in options.given().items():
         least = _LEAST[name]
         if isinstance(value, bool) or not isinstance(value, int):
-            raise InvalidFlow(
-                f"{name} is a whole number, not {shorten(value)!r}", flow=flow, step=step
-            )
+            raise InvalidFlow(f"{name} is a whole number, not {shown(value)}", flow=flow, step=step)
         if not least <= value <= _MAX_INTEGER:
             raise InvalidFlow(
-                f"{name} is between {least} and {_MAX_INTEGER}, not {shorten(value)}",
+                f"{name} is between {least} and {_MAX_INTEGER}, not {shown(value)}",
                 flow=flow,
                 step=step,
             )
@@ -190,7 +187,7 @@ most, over whose array it maps, not on 2
     """
     if step.step_type not in get_args(StepType):
         raise InvalidFlow(
-            f"step_type is 'single' or 'map', not {shorten(step.step_type)!r}",
+            f"step_type is 'single' or 'map', not {shown(step.step_type)}",
             flow=flow,
             step=step.slug,
         )
@@ -201,13 +198,3 @@ most, over whose array it maps, not on 2
             flow=flow,
             step=step.slug,
         )
-
-
-def shorten(value: object) -> object:
-    """Keep a message readable when somebody passes 10,000 characters for a slug."""
-    limit = 160
-    if isinstance(value, str) and len(value) > limit:
-        return value[:limit] + "…"
-    if isinstance(value, int) and value.bit_length() > limit:
-        return f"a number of {value.bit_length()} bits"
-    return value
