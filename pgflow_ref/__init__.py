@@ -16,10 +16,13 @@ from pgflow_ref.errors import (
     CoreUnsupported,
     DatabaseUnavailable,
     EmbeddedError,
+    FlowBusy,
     FlowMismatch,
     FlowNotFound,
     InstallRefused,
+    InvalidDelay,
     InvalidFlow,
+    InvalidSchedule,
     NotJson,
     PgflowError,
     RunExists,
@@ -27,19 +30,29 @@ from pgflow_ref.errors import (
     RunNotFound,
     RunTimeout,
     SourceError,
+    StepNotCompleted,
+    StepNotFound,
     TaskFailed,
+    WorkerExists,
+    WorkerNotFound,
 )
 from pgflow_ref.flow import Context, Flow, Job, Step
+from pgflow_ref.telemetry import Event
 
 if TYPE_CHECKING:
+    from pgflow_ref.async_client import AsyncPgFlow
+    from pgflow_ref.calls import FlowUpserted, Health, Pruned
+    from pgflow_ref.capabilities import Capabilities
     from pgflow_ref.client import PgFlow
     from pgflow_ref.embedded import EmbeddedPostgres
-    from pgflow_ref.operations import Run, StepState
+    from pgflow_ref.operations import FlowHealth, Recovered, Run, StepState, WorkerHealth
     from pgflow_ref.worker import Worker
 
 __version__: Final = "0.1.0"
 
 __all__ = [
+    "AsyncPgFlow",
+    "Capabilities",
     "ConfigError",
     "Context",
     "CoreMissing",
@@ -47,15 +60,24 @@ __all__ = [
     "DatabaseUnavailable",
     "EmbeddedError",
     "EmbeddedPostgres",
+    "Event",
     "Flow",
+    "FlowBusy",
+    "FlowHealth",
     "FlowMismatch",
     "FlowNotFound",
+    "FlowUpserted",
+    "Health",
     "InstallRefused",
+    "InvalidDelay",
     "InvalidFlow",
+    "InvalidSchedule",
     "Job",
     "NotJson",
     "PgFlow",
     "PgflowError",
+    "Pruned",
+    "Recovered",
     "Run",
     "RunExists",
     "RunFailed",
@@ -63,18 +85,31 @@ __all__ = [
     "RunTimeout",
     "SourceError",
     "Step",
+    "StepNotCompleted",
+    "StepNotFound",
     "StepState",
     "TaskFailed",
     "Worker",
     "WorkerConfig",
+    "WorkerExists",
+    "WorkerHealth",
+    "WorkerNotFound",
 ]
 
 _LATER: Final = {
+    "AsyncPgFlow": "async_client",
+    "Capabilities": "capabilities",
     "EmbeddedPostgres": "embedded",
+    "FlowHealth": "operations",
+    "FlowUpserted": "calls",
+    "Health": "calls",
     "PgFlow": "client",
+    "Pruned": "calls",
+    "Recovered": "operations",
     "Run": "operations",
     "StepState": "operations",
     "Worker": "worker",
+    "WorkerHealth": "operations",
 }
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from pgflow_ref.operations import Row
 
+OLDEST_CORE: Final = "0.5.0"
+"""The oldest core that this library works with."""
+
 _KNOWN_RECORD: Final = {"flow_slug", "run_id", "step_slug", "input", "msg_id", "task_index"}
 
 

@@ -1,47 +1,49 @@
-"""The client: start runs and look at them.
-
-Nothing is decided here. What a call does stands in `calls.py`, the SQL in `operations/`.
-"""
+"""The synchronous client: start runs, look at them, define flows, run workers beside it."""
 
 from __future__ import annotations
 
-import time
-from contextlib import contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import psycopg
+from typing import TYPE_CHECKING, Any
 
 from pgflow_ref import calls
-from pgflow_ref.connection import connect, execute
-from pgflow_ref.operations import Operation
+from pgflow_ref.capabilities import OLDEST_CORE
+from pgflow_ref.client_calls import ClientCalls
+from pgflow_ref.perform import Performer
+from pgflow_ref.registry import Registry
+from pgflow_ref.targets import target_of
+from pgflow_ref.telemetry import Listeners
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterable
     from types import TracebackType
-    from uuid import UUID
 
+    import psycopg
     from typing_extensions import Self
 
-    from pgflow_ref.calls import Call
+    from pgflow_ref.calls import Health
+    from pgflow_ref.config import WorkerConfig
     from pgflow_ref.flow import Flow
-    from pgflow_ref.operations import Run
+    from pgflow_ref.targets import Pool
+    from pgflow_ref.telemetry import Listener
 
-T = TypeVar("T")
 
-
-class PgFlow:
-    """A client of the pgflow core in one database.
+class PgFlow(ClientCalls):
+    """A client of the pgflow core in one database. Several threads may share it.
 
     Args:
-        target: a connection URL, or a psycopg connection of yours. On a connection of yours a call
-            joins the transaction that is open there, so a run starts exactly when you commit; and a
-            call that fails leaves that transaction as it was.
+        target: a connection URL, a psycopg connection of yours, or a `psycopg_pool.ConnectionPool`.
+            On a connection of yours a call joins the transaction that is open there, so a run
+            starts exactly when you commit; and a call that fails leaves that transaction as it was.
+            With a URL there is one connection; with a pool, one for each call while it lasts.
+        flows: flows to register: `list_flows` and `get_flow` know them, and `with` or `run` start
+            a worker for each.
         prepare: whether statements may be prepared in the server; not behind PgBouncer in
             transaction mode before its version 1.21.
+        listeners: who is told of events; see `pgflow_ref.telemetry`.
+        config: the options of workers that are started here.
 
     Raises:
-        DatabaseUnavailable: at the first call, where the target is a URL and cannot be reached.
+        TypeError: the target is none of these.
+        DatabaseUnavailable: at the first call, where the database cannot be reached.
 
     Example:
         with PgFlow("postgresql://user:password@localhost/app") as pgflow:
@@ -49,82 +51,70 @@ class PgFlow:
             print(run.output)
     """
 
-    def __init__(self, target: str | psycopg.Connection[Any], *, prepare: bool = True) -> None:
-        self._url = target if isinstance(target, str) else None
-        self._connection = None if isinstance(target, str) else target
-        self._prepare = prepare
-
-    def start_flow(
-        self, flow: Flow | str, run_input: object, *, run_id: UUID | None = None
-    ) -> UUID:
-        """Start a run of a flow; neither its code nor a worker needs to be here.
-
-        Args:
-            flow: the flow or its slug.
-            run_input: any JSON value.
-            run_id: the id that the run is to have (default: a new one).
-
-        Returns:
-            The run's id.
-
-        Raises:
-            FlowNotFound: the database has no such flow.
-            RunExists: the database has a run with this id.
-            NotJson: the input cannot be stored, and where in it.
-        """
-        return self._perform(calls.start_flow(flow, run_input, run_id))
-
-    def start_flow_sync(
+    def __init__(
         self,
-        flow: Flow | str,
-        run_input: object,
+        target: str | psycopg.Connection[Any] | Pool,
         *,
-        timeout: float = 60.0,
-        poll_interval: float = 0.5,
-    ) -> Run:
-        """Start a run and wait until it is completed.
+        flows: Iterable[Flow] = (),
+        prepare: bool = True,
+        listeners: Iterable[Listener] = (),
+        config: WorkerConfig | None = None,
+    ) -> None:
+        self._target = target_of(target, prepare=prepare)
+        self._listeners = Listeners(listeners)
+        self._prepare = prepare
+        self._config = config
+        self._registry = Registry(flows)
+        super().__init__(Performer(self._target, self._listeners, prepare=prepare))
 
-        Not on a connection of yours with an open transaction: there the run starts when you commit.
+    def list_flows(self) -> tuple[Flow, ...]:
+        """The flows that were registered here, in their order.
 
-        Args:
-            flow: the flow or its slug.
-            run_input: any JSON value.
-            timeout: seconds to wait; even with 0 there is one look.
-            poll_interval: seconds between two looks.
+        Example:
+            [flow.slug for flow in pgflow.list_flows()]
+        """
+        return self._registry.flows
+
+    def get_flow(self, flow: Flow | str) -> Flow:
+        """A flow that was registered here.
+
+        Raises:
+            FlowNotFound: there is none of this slug; the database may have one (`flow_exists`).
+
+        Example:
+            pgflow.get_flow("order").steps
+        """
+        return self._registry.get(flow)
+
+    def core_version(self) -> str:
+        """The oldest version of pgflow's core that this library works with: 0.5.0.
+
+        What the core in the database can do say `capabilities`.
+
+        Example:
+            >>> PgFlow("postgresql://localhost/app").core_version()
+            '0.5.0'
+        """
+        return OLDEST_CORE
+
+    def health_check(self) -> Health:
+        """How the database, its workers and its queues are. It answers whatever is the matter.
 
         Returns:
-            The completed run, with its step states.
+            `down` where nothing can run: no database, no core. `degraded` where a flow has no
+            queue, is registered here and not there, has stalled tasks, or has messages and no
+            worker that gave a sign of life in the last minute. `ok` else.
 
-        Raises:
-            RunFailed: the run failed; the error has the run.
-            RunTimeout: it was not over in time; it goes on.
-            FlowNotFound, NotJson: as `start_flow`.
+        Example:
+            health = pgflow.health_check()
+            print(health.status, *health.problems, sep="; ")
         """
-        return self._perform(
-            calls.start_flow_sync(flow, run_input, timeout=timeout, poll_interval=poll_interval)
-        )
-
-    def get_run(self, run_id: UUID | str) -> Run:
-        """One run.
-
-        Raises:
-            RunNotFound: there is none; also where the text is no UUID.
-        """
-        return self._perform(calls.get_run(run_id))
-
-    def get_run_with_states(self, run_id: UUID | str) -> Run:
-        """One run with the states of its steps.
-
-        Raises:
-            RunNotFound: there is none; also where the text is no UUID.
-        """
-        return self._perform(calls.get_run_with_states(run_id))
+        slugs = [flow.slug for flow in self._registry.flows]
+        return self._performer.perform(calls.health_check(slugs))
 
     def close(self) -> None:
-        """Close the connection, unless it is yours."""
-        if self._url is not None and self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Close the client's connection, if it has one of its own. It may go on afterwards."""
+        self._target.close()
 
     def __enter__(self) -> Self:
         return self
@@ -136,47 +126,3 @@ class PgFlow:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _perform(self, call: Call[T]) -> T:
-        answer: object = None
-        while True:
-            try:
-                request = call.send(answer)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            match request:
-                case Operation():
-                    answer = self._execute(request)
-                case calls.Sleep(seconds=seconds):
-                    time.sleep(seconds)
-                    answer = None
-                case calls.Clock():
-                    answer = time.monotonic()
-
-    def _execute(self, operation: Operation[T]) -> T:
-        if self._url is not None and (self._connection is None or self._connection.closed):
-            self._connection = connect(self._url, prepare=self._prepare)
-        assert self._connection is not None
-        with self._guard(self._connection):
-            return execute(self._connection, operation)
-
-    def _guard(self, connection: psycopg.Connection[Any]) -> AbstractContextManager[object]:
-        """Keep a failing call from spoiling the transaction that it runs in."""
-        status = connection.info.transaction_status
-        if status is psycopg.pq.TransactionStatus.INTRANS:
-            return connection.transaction()  # a savepoint
-        if status is psycopg.pq.TransactionStatus.IDLE and not connection.autocommit:
-            return _undoing(connection)
-        return nullcontext()
-
-
-@contextmanager
-def _undoing(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """Roll back the transaction that a failing call has opened itself."""
-    try:
-        yield
-    except BaseException:
-        with suppress(psycopg.Error):  # a connection that is lost has nothing to roll back
-            connection.rollback()
-        raise

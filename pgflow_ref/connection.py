@@ -112,8 +112,15 @@ class Line:
             await self._connection.close()
 
 
-def execute(connection: psycopg.Connection[object], operation: Operation[T]) -> T:
+def execute(
+    connection: psycopg.Connection[object], operation: Operation[T], *, prepare: bool = True
+) -> T:
     """Run one operation.
+
+    Args:
+        connection: where.
+        operation: what.
+        prepare: whether the statement may be prepared in the server, if the connection prepares.
 
     Raises:
         PgflowError: what the operation says that a refusal means.
@@ -121,18 +128,22 @@ def execute(connection: psycopg.Connection[object], operation: Operation[T]) -> 
     try:
         # Not connection.cursor(): a connection of the user's may make cursors of another kind.
         with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-            cursor.execute(operation.sql, operation.params)
+            cursor.execute(operation.sql, operation.params, prepare=None if prepare else False)
             rows = cursor.fetchall() if cursor.description else []
     except psycopg.Error as error:
         raise meaning(error, operation) from error
     return operation.read(rows)
 
 
-async def execute_async(connection: psycopg.AsyncConnection[object], operation: Operation[T]) -> T:
+async def execute_async(
+    connection: psycopg.AsyncConnection[object], operation: Operation[T], *, prepare: bool = True
+) -> T:
     """Run one operation; as `execute`."""
     try:
         async with psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor:
-            await cursor.execute(operation.sql, operation.params)
+            await cursor.execute(
+                operation.sql, operation.params, prepare=None if prepare else False
+            )
             rows = await cursor.fetchall() if cursor.description else []
     except psycopg.Error as error:
         raise meaning(error, operation) from error
@@ -165,10 +176,17 @@ def meaning(error: psycopg.Error, operation: Operation[T]) -> Exception:
             f"cannot {operation.name}: the database says {said!r}; "
             "`pgflow-ref install URL` puts a pgflow core there"
         )
-    if isinstance(error, psycopg.OperationalError) and _is_lost(error):
-        said = " ".join(str(error).split())
-        return DatabaseUnavailable(f"cannot {operation.name}: the connection is lost: {said}")
-    return error
+    return unavailable_without(error, operation.name) or error
+
+
+def unavailable_without(error: psycopg.Error, what: str) -> DatabaseUnavailable | None:
+    """Say that something cannot be done because the connection is lost; None where it is not."""
+    # 57P: an administrator, a crash or a restart has ended the server's side.
+    state = error.sqlstate or "08"
+    if not isinstance(error, psycopg.OperationalError) or not state.startswith(("08", "57P")):
+        return None
+    said = " ".join(str(error).split())
+    return DatabaseUnavailable(f"cannot {what}: the connection is lost: {said}")
 
 
 def is_passing(error: Exception) -> bool:
@@ -181,9 +199,3 @@ def is_passing(error: Exception) -> bool:
         return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
     # 25006: a standby, where the primary was a moment ago.
     return error.sqlstate[:2] in _PASSING or error.sqlstate == "25006"
-
-
-def _is_lost(error: psycopg.OperationalError) -> bool:
-    # 57P: an administrator, a crash or a restart has ended the server's side.
-    state = error.sqlstate or "08"
-    return state.startswith(("08", "57P"))

@@ -105,11 +105,12 @@ class TaskFailed(PgflowError):
 
 
 class FlowNotFound(PgflowError, LookupError):
-    """No such flow in the database; compile it there first."""
+    """No such flow, in the database or among those that a client was given."""
 
-    def __init__(self, flow: str) -> None:
+    def __init__(self, flow: str, message: str | None = None) -> None:
         super().__init__(
-            f"flow {flow!r} is not in the database; "
+            message
+            or f"flow {flow!r} is not in the database; "
             "run the statements that `pgflow-ref compile MODULE:FLOW` prints there"
         )
         self.flow = flow
@@ -117,6 +118,17 @@ class FlowNotFound(PgflowError, LookupError):
 
 class FlowMismatch(PgflowError):
     """The flow in the database has another shape than the one in the code."""
+
+
+class FlowBusy(PgflowError):
+    """A flow was not deleted, because others started and ended its runs all the time; try again."""
+
+    def __init__(self, flow: str) -> None:
+        super().__init__(
+            f"flow {flow!r} was changed by others at the same moment, again and again; nothing was "
+            "deleted; try again when fewer runs are started"
+        )
+        self.flow = flow
 
 
 class RunNotFound(PgflowError, LookupError):
@@ -136,7 +148,7 @@ class RunExists(PgflowError, ValueError):
 
 
 class InvalidDelay(PgflowError, ValueError):
-    """A delay is no number of seconds from 0 on; nothing was started."""
+    """A delay, a grace or an age is no number of seconds from 0 on; nothing was done."""
 
 
 class InvalidSchedule(PgflowError, ValueError):

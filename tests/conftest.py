@@ -20,6 +20,7 @@ from pgflow_ref.compile import compile_flow
 from pgflow_ref.embedded import EmbeddedPostgres
 from pgflow_ref.install import install
 from tests.command_line import UNWANTED
+from tests.ways import Awaiting, Blocking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from pgflow_ref import Flow, Run
     from tests.command_line import Call
+    from tests.ways import Way
 
 PATIENCE: Final = 30.0
 """Seconds to wait for what comes in a moment; only a test that fails waits as long."""
@@ -220,6 +222,14 @@ def work(database: Database) -> Iterator[Callable[..., Working]]:
             working.worker.stop()  # do not wait for handlers
     for working in started:
         working.join()
+
+
+@pytest.fixture(params=[Blocking, Awaiting], ids=["blocking", "awaiting"])
+def way(request: pytest.FixtureRequest) -> Iterator[Way]:
+    """One client and the other."""
+    way: Way = request.param()
+    yield way
+    way.close()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The client on a real PostgreSQL: runs start, and are looked at."""
+"""Both clients on a real PostgreSQL: runs start, and are looked at."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.conftest import Database, Working
+    from tests.ways import Way
 
     Connection = psycopg.Connection[Any]
 
@@ -62,8 +63,8 @@ def hello(database: Database) -> Flow:
 
 
 @pytest.fixture
-def pgflow(database: Database) -> Iterator[PgFlow]:
-    with PgFlow(database.url) as pgflow:
+def pgflow(database: Database, way: Way) -> Iterator[PgFlow]:
+    with way.client(database.url) as pgflow:
         yield pgflow
 
 
@@ -336,9 +337,9 @@ def test_no_run_is_waited_for_that_cannot_be_started(database: Database, pgflow:
 
 
 @pytest.fixture
-def mine(database: Database) -> Iterator[Connection]:
+def mine(database: Database, way: Way) -> Iterator[Connection]:
     """A connection as psycopg opens it by default: what it does, it does when it commits."""
-    with psycopg.connect(database.url) as connection:
+    with way.connect(database.url) as connection:
         yield connection
         connection.close()  # without a commit
 
@@ -355,10 +356,10 @@ def failing(pgflow: PgFlow, taken: UUID) -> dict[type[PgflowError], Callable[[],
 
 @pytest.mark.parametrize("autocommit", [True, False])
 def test_a_run_is_part_of_an_open_transaction(
-    *, autocommit: bool, database: Database, mine: Connection, hello: Flow
+    *, way: Way, autocommit: bool, database: Database, mine: Connection, hello: Flow
 ) -> None:
-    mine.autocommit = autocommit
-    pgflow = PgFlow(mine)
+    mine.set_autocommit(autocommit)
+    pgflow = way.client(mine)
     with mine.transaction(force_rollback=True):
         lost = pgflow.start_flow(hello, 1)
         assert pgflow.get_run(lost).input == 1  # there, for this transaction
@@ -374,27 +375,27 @@ def test_a_run_is_part_of_an_open_transaction(
 
 
 def test_a_failing_call_leaves_an_open_transaction_as_it_was(
-    database: Database, mine: Connection, hello: Flow
+    way: Way, database: Database, mine: Connection, hello: Flow
 ) -> None:
     taken = database.start(hello)
     mine.execute("CREATE TEMP TABLE orders (id int)")
     mine.execute("INSERT INTO orders VALUES (7)")
-    for error, call in failing(PgFlow(mine), taken).items():
+    for error, call in failing(way.client(mine), taken).items():
         with pytest.raises(error):
             call()
         assert mine.info.transaction_status is IN_TRANSACTION
-    run_id = PgFlow(mine).start_flow(hello, 1)
+    run_id = way.client(mine).start_flow(hello, 1)
     mine.commit()
     assert mine.execute("SELECT id FROM orders").fetchall() == [(7,)]
     assert database.run(run_id).status == "started"
 
 
 def test_a_run_on_an_idle_connection_starts_with_its_commit(
-    database: Database, mine: Connection, hello: Flow
+    way: Way, database: Database, mine: Connection, hello: Flow
 ) -> None:
-    PgFlow(mine).start_flow(hello, 1)
+    way.client(mine).start_flow(hello, 1)
     mine.rollback()
-    run_id = PgFlow(mine).start_flow(hello, 2)
+    run_id = way.client(mine).start_flow(hello, 2)
     assert mine.info.transaction_status is IN_TRANSACTION
     assert runs(database) == 0
     mine.commit()
@@ -403,10 +404,10 @@ def test_a_run_on_an_idle_connection_starts_with_its_commit(
 
 
 def test_a_failing_call_leaves_an_idle_connection_usable(
-    database: Database, mine: Connection, hello: Flow
+    way: Way, database: Database, mine: Connection, hello: Flow
 ) -> None:
     taken = database.start(hello)
-    for error, call in failing(PgFlow(mine), taken).items():
+    for error, call in failing(way.client(mine), taken).items():
         with pytest.raises(error):
             call()
         assert mine.info.transaction_status in (IDLE, IN_TRANSACTION)
@@ -415,24 +416,24 @@ def test_a_failing_call_leaves_an_idle_connection_usable(
 
 
 def test_a_failing_call_leaves_a_transaction_aborted_that_was(
-    mine: Connection, hello: Flow
+    way: Way, mine: Connection, hello: Flow
 ) -> None:
     """Else the rest of what the caller does would be committed without its beginning."""
     with pytest.raises(psycopg.errors.DivisionByZero):
         mine.execute("SELECT 1 / 0")
     with pytest.raises(psycopg.errors.InFailedSqlTransaction):
-        PgFlow(mine).start_flow(hello, 1)
+        way.client(mine).start_flow(hello, 1)
     assert mine.info.transaction_status is TransactionStatus.INERROR
 
 
 @pytest.mark.parametrize("autocommit", [True, False])
 def test_a_lost_connection_is_said_to_be_lost(
-    *, autocommit: bool, database: Database, mine: Connection, hello: Flow
+    *, way: Way, autocommit: bool, database: Database, mine: Connection, hello: Flow
 ) -> None:
-    mine.autocommit = autocommit
+    mine.set_autocommit(autocommit)
     database.rows("SELECT pg_terminate_backend(%s, 10000)", mine.info.backend_pid)
     with pytest.raises(DatabaseUnavailable, match="cannot start a run: the connection is lost"):
-        PgFlow(mine).start_flow(hello, 1)
+        way.client(mine).start_flow(hello, 1)
     assert runs(database) == 0
 
 
@@ -442,36 +443,41 @@ def test_a_lost_connection_is_said_to_be_lost(
         pytest.param({"row_factory": dict_row}, id="dict_row"),
         pytest.param({"row_factory": namedtuple_row}, id="namedtuple_row"),
         pytest.param({"row_factory": scalar_row}, id="scalar_row"),
-        pytest.param({"cursor_factory": psycopg.ClientCursor}, id="ClientCursor"),
-        pytest.param({"cursor_factory": psycopg.RawCursor}, id="RawCursor"),
+        pytest.param({"cursor_factory": "client_cursor"}, id="ClientCursor"),
+        pytest.param({"cursor_factory": "raw_cursor"}, id="RawCursor"),
     ],
 )
 def test_however_the_connection_reads_rows(
-    how: dict[str, Any], database: Database, hello: Flow
+    way: Way, how: dict[str, Any], database: Database, hello: Flow
 ) -> None:
-    with psycopg.connect(database.url, autocommit=True, **how) as connection:
-        pgflow = PgFlow(connection)
+    how = {
+        key: getattr(way, value) if isinstance(value, str) else value for key, value in how.items()
+    }
+    with way.connect(database.url, autocommit=True, **how) as connection:
+        pgflow = way.client(connection)
         run_id = pgflow.start_flow(hello, {"id": 7})
         run = pgflow.get_run_with_states(run_id)
     assert (run.run_id, run.input) == (run_id, {"id": 7})
     assert [state.step_slug for state in run.step_states] == ["greet"]
 
 
-def test_json_of_the_connection_does_not_matter(mine: Connection, hello: Flow) -> None:
-    set_json_loads(lambda text: f"<{text!r}>", mine)
-    set_json_dumps(lambda _: '"wrong"', mine)
-    pgflow = PgFlow(mine)
+def test_json_of_the_connection_does_not_matter(way: Way, mine: Connection, hello: Flow) -> None:
+    set_json_loads(lambda text: f"<{text!r}>", way.raw(mine))
+    set_json_dumps(lambda _: '"wrong"', way.raw(mine))
+    pgflow = way.client(mine)
     assert pgflow.get_run(pgflow.start_flow(hello, {"id": 7})).input == {"id": 7}
 
 
-def test_the_search_path_of_the_connection_does_not_matter(mine: Connection, hello: Flow) -> None:
+def test_the_search_path_of_the_connection_does_not_matter(
+    way: Way, mine: Connection, hello: Flow
+) -> None:
     mine.execute("SET search_path = ''")
-    pgflow = PgFlow(mine)
+    pgflow = way.client(mine)
     assert pgflow.get_run_with_states(pgflow.start_flow(hello, 1)).input == 1
 
 
-def test_the_connection_stays_open(mine: Connection, hello: Flow) -> None:
-    with PgFlow(mine) as pgflow:
+def test_the_connection_stays_open(way: Way, mine: Connection, hello: Flow) -> None:
+    with way.client(mine) as pgflow:
         pgflow.start_flow(hello, 1)
     pgflow.close()
     assert not mine.closed
@@ -483,10 +489,10 @@ def test_the_connection_stays_open(mine: Connection, hello: Flow) -> None:
 
 
 def test_one_connection_is_opened_with_the_first_call_and_closed_at_the_end(
-    database: Database, hello: Flow
+    way: Way, database: Database, hello: Flow
 ) -> None:
     others = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgflow-ref'"
-    with PgFlow(database.url) as pgflow:
+    with way.client(database.url) as pgflow:
         assert database.value(others) == 0
         pgflow.start_flow(hello, 1)
         pgflow.start_flow(hello, 1)
@@ -495,8 +501,8 @@ def test_one_connection_is_opened_with_the_first_call_and_closed_at_the_end(
     pgflow.close()
 
 
-def test_a_closed_client_can_go_on(database: Database, hello: Flow) -> None:
-    pgflow = PgFlow(database.url)
+def test_a_closed_client_can_go_on(way: Way, database: Database, hello: Flow) -> None:
+    pgflow = way.client(database.url)
     pgflow.start_flow(hello, 1)
     pgflow.close()
     pgflow.start_flow(hello, 1)
@@ -518,23 +524,26 @@ def test_a_client_recovers_from_a_lost_connection(
 
 
 @pytest.mark.parametrize("prepare", [True, False])
+@pytest.mark.parametrize("target", ["URL", "connection"])
 def test_statements_are_prepared_unless_told_otherwise(
-    *, prepare: bool, database: Database, hello: Flow
+    *, prepare: bool, target: str, way: Way, database: Database, mine: Connection
 ) -> None:
-    with PgFlow(database.url, prepare=prepare) as pgflow:
+    hello = database.add(hello_flow())
+    with way.client(database.url if target == "URL" else mine, prepare=prepare) as pgflow:
         for _ in range(10):
             pgflow.start_flow(hello, 1)
-        assert pgflow._connection is not None
-        prepared = pgflow._connection.execute("SELECT count(*) FROM pg_prepared_statements")
+        connection = way.own_connection(pgflow) if target == "URL" else mine
+        prepared = connection.execute("SELECT count(*) FROM pg_prepared_statements")
         assert (prepared.fetchone() != (0,)) is prepare
+        mine.commit()
     assert runs(database) == 10
 
 
 # Where there is nothing
 
 
-def unavailable(url: str) -> DatabaseUnavailable:
-    with PgFlow(url) as pgflow, pytest.raises(DatabaseUnavailable) as caught:
+def unavailable(way: Way, url: str) -> DatabaseUnavailable:
+    with way.client(url) as pgflow, pytest.raises(DatabaseUnavailable) as caught:
         pgflow.get_run(uuid4())
     said = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
     assert SECRET not in said
@@ -542,18 +551,20 @@ def unavailable(url: str) -> DatabaseUnavailable:
     return caught.value
 
 
-def test_an_unreachable_server_is_unavailable() -> None:
-    error = unavailable(f"postgresql://u:{SECRET}@127.0.0.1:1/shop")
+def test_an_unreachable_server_is_unavailable(
+    way: Way,
+) -> None:
+    error = unavailable(way, f"postgresql://u:{SECRET}@127.0.0.1:1/shop")
     assert str(error).startswith("no connection to database 'shop' at 127.0.0.1:1: ")
 
 
-def test_a_wrong_password_is_not_repeated(empty: str) -> None:
-    error = unavailable(make_conninfo(empty, password=SECRET))
+def test_a_wrong_password_is_not_repeated(way: Way, empty: str) -> None:
+    error = unavailable(way, make_conninfo(empty, password=SECRET))
     assert 'password authentication failed for user "postgres"' in str(error)
 
 
-def test_a_database_that_is_not_there_is_unavailable(databases: Any) -> None:
-    assert 'database "nowhere" does not exist' in str(unavailable(databases.url("nowhere")))
+def test_a_database_that_is_not_there_is_unavailable(way: Way, databases: Any) -> None:
+    assert 'database "nowhere" does not exist' in str(unavailable(way, databases.url("nowhere")))
 
 
 @pytest.mark.parametrize(
@@ -569,16 +580,17 @@ def test_a_database_that_is_not_there_is_unavailable(databases: Any) -> None:
         SECRET,
     ],
 )
-def test_a_malformed_url_is_not_repeated(url: str) -> None:
-    unavailable(url)
+def test_a_malformed_url_is_not_repeated(way: Way, url: str) -> None:
+    unavailable(way, url)
 
 
-def test_a_database_without_a_core_says_what_to_do(empty: str) -> None:
-    with PgFlow(empty) as pgflow:
-        for call in (
+def test_a_database_without_a_core_says_what_to_do(way: Way, empty: str) -> None:
+    with way.client(empty) as pgflow:
+        looks: list[Callable[[], object]] = [
             lambda: pgflow.start_flow("hello", 1),
             lambda: pgflow.get_run(uuid4()),
             lambda: pgflow.get_run_with_states(uuid4()),
-        ):
+        ]
+        for call in looks:
             with pytest.raises(CoreMissing, match="`pgflow-ref install URL` puts a pgflow core"):
                 call()

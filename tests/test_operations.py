@@ -22,6 +22,7 @@ KEY = TaskKey(RUN_ID, "s", 4, 2)
 TASK = Task(KEY, "f", 9, "{}")
 NOW = dt.datetime(2025, 1, 1, tzinfo=dt.timezone.utc)
 LATER = NOW + dt.timedelta(seconds=1)
+BUILT_IN = {"LATERAL", "unnest", "clock_timestamp"}
 
 
 def every(text: str, number: int, uuid: UUID) -> list[Operation[Any]]:
@@ -29,9 +30,27 @@ def every(text: str, number: int, uuid: UUID) -> list[Operation[Any]]:
     task = Task(TaskKey(uuid, text, number, number), text, number, text)
     return [
         ops.start_flow(text, text, uuid),
+        ops.start_flows(text, [text], [uuid]),
+        ops.delay_run(uuid, number),
+        ops.schedule_run(uuid, NOW + dt.timedelta(seconds=number % 7)),
+        ops.get_step_output(uuid, text),
         ops.get_run(uuid),
         ops.get_run_with_states(uuid),
         ops.stored_flow(text),
+        ops.flow_exists(text),
+        ops.lock_flow(text),
+        ops.queue_of(text),
+        ops.lock_runs(text),
+        ops.delete_history(text),
+        ops.delete_definition(text),
+        ops.drop_queue(text),
+        ops.forget_queue(text),
+        ops.flows_with_runs(),
+        ops.runs_over_for(text, number, number),
+        ops.delete_runs([uuid]),
+        ops.server_version(),
+        ops.workers_health(),
+        ops.flows_health(),
         ops.register_worker(uuid, text, text),
         ops.heartbeat(uuid),
         ops.mark_stopped(uuid),
@@ -66,7 +85,7 @@ def test_tables_and_functions_are_named_with_their_schema(operation: Operation[A
     """Whatever `search_path` a connection of the user's has."""
     named = re.findall(r"(?:FROM|JOIN|INTO|(?<!FOR )UPDATE) (\w+(?:\.\w+)?)", operation.sql)
     within = set(re.findall(r"(?:WITH|\),) (\w+) AS", operation.sql))
-    assert {name for name in named if "." not in name} <= within | {"LATERAL"}
+    assert {name for name in named if "." not in name} <= within | BUILT_IN
 
 
 def test_every_operation_has_its_name() -> None:
@@ -74,7 +93,18 @@ def test_every_operation_has_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "operation", [EVERY[4], EVERY[5], EVERY[6]], ids=["register", "heartbeat", "stopped"]
+    "operation",
+    [
+        ops.register_worker(RUN_ID, "f", "f"),
+        ops.heartbeat(RUN_ID),
+        ops.mark_stopped(RUN_ID),
+        ops.define("SELECT 1"),
+        ops.lock_flow("f"),
+        ops.delete_history("f"),
+        ops.drop_queue("f"),
+        ops.forget_queue("f"),
+    ],
+    ids=lambda operation: operation.name,
 )
 def test_operations_without_an_answer(operation: Operation[None]) -> None:
     operation.read([])

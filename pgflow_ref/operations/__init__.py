@@ -7,10 +7,48 @@ JSON goes in and comes out as text, and is cast in SQL: what a connection of the
 taught about json does not matter then, and nothing is lost on the way (`json_contract.py`).
 """
 
-from pgflow_ref.operations.definitions import StoredFlow, stored_flow
+from pgflow_ref.operations.definitions import (
+    Queue,
+    StoredFlow,
+    define,
+    flow_exists,
+    lock_flow,
+    queue_of,
+    stored_flow,
+)
+from pgflow_ref.operations.deletion import (
+    delete_definition,
+    delete_history,
+    delete_messages,
+    delete_messages_of_runs,
+    delete_runs,
+    drop_queue,
+    flows_with_runs,
+    forget_queue,
+    lock_runs,
+    runs_over_for,
+)
+from pgflow_ref.operations.health import (
+    FlowHealth,
+    WorkerHealth,
+    flows_health,
+    server_version,
+    workers_health,
+)
 from pgflow_ref.operations.operation import Operation, Row
 from pgflow_ref.operations.recovery import Recovered, recover_stalled_tasks
-from pgflow_ref.operations.runs import Run, StepState, get_run, get_run_with_states, start_flow
+from pgflow_ref.operations.runs import (
+    Run,
+    StepOutput,
+    StepState,
+    delay_run,
+    get_run,
+    get_run_with_states,
+    get_step_output,
+    schedule_run,
+    start_flow,
+    start_flows,
+)
 from pgflow_ref.operations.tasks import (
     claim,
     claimed_tasks,
@@ -23,23 +61,48 @@ from pgflow_ref.operations.tasks import (
 )
 
 __all__ = [
+    "FlowHealth",
     "Operation",
+    "Queue",
     "Recovered",
     "Row",
     "Run",
+    "StepOutput",
     "StepState",
     "StoredFlow",
+    "WorkerHealth",
     "claim",
     "claimed_tasks",
+    "define",
+    "delay_run",
+    "delete_definition",
+    "delete_history",
+    "delete_messages",
+    "delete_messages_of_runs",
+    "delete_runs",
+    "drop_queue",
+    "flow_exists",
+    "flows_health",
+    "flows_with_runs",
+    "forget_queue",
     "get_run",
     "get_run_with_states",
+    "get_step_output",
     "heartbeat",
+    "lock_flow",
+    "lock_runs",
     "mark_stopped",
+    "queue_of",
     "read_messages",
     "record",
     "recover_stalled_tasks",
     "register_worker",
+    "runs_over_for",
+    "schedule_run",
+    "server_version",
     "start_flow",
+    "start_flows",
     "start_tasks",
     "stored_flow",
+    "workers_health",
 ]

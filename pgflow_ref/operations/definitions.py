@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pgflow_ref.operations.operation import Operation, as_int
+from pgflow_ref.operations.operation import Operation, as_int, nothing
 from pgflow_ref.shape import FlowShape, Options, StepShape
 
 if TYPE_CHECKING:
@@ -27,6 +27,63 @@ class StoredFlow:
     timeouts: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The queue of a flow, whether the flow is there or not.
+
+    Attributes:
+        exists: whether there is one.
+        shared_with: other flows in the same queue: slugs that differ only by case.
+    """
+
+    exists: bool
+    shared_with: tuple[str, ...]
+
+
+def flow_exists(flow_slug: str) -> Operation[bool]:
+    """Whether the database has a flow."""
+    return Operation(
+        "look for a flow",
+        "SELECT EXISTS (SELECT 1 FROM pgflow.flows WHERE flow_slug = %(flow_slug)s)",
+        {"flow_slug": flow_slug},
+        lambda rows: bool(rows[0][0]),
+    )
+
+
+def lock_flow(flow_slug: str) -> Operation[None]:
+    """Wait until nobody else defines or deletes this flow, to the end of the transaction.
+
+    Slugs that differ only by case share a queue, and so this lock.
+    """
+    return Operation(
+        "lock a flow",
+        "SELECT pg_advisory_xact_lock(hashtextextended('pgflow.flow ' || lower(%(flow_slug)s), 0))",
+        {"flow_slug": flow_slug},
+        nothing,
+    )
+
+
+def queue_of(flow_slug: str) -> Operation[Queue]:
+    """The queue of a flow, and who else has it."""
+    return Operation(
+        "look for a flow's queue",
+        "SELECT to_regclass('pgmq.' || quote_ident('q_' || lower(%(flow_slug)s))) IS NOT NULL,"
+        " ARRAY(SELECT f.flow_slug FROM pgflow.flows f WHERE f.flow_slug <> %(flow_slug)s"
+        " AND lower(f.flow_slug) = lower(%(flow_slug)s) ORDER BY f.flow_slug)",
+        {"flow_slug": flow_slug},
+        _queue,
+    )
+
+
+def define(statement: str) -> Operation[None]:
+    """Run one of the statements of `compile.compile_flow`.
+
+    Its slugs and numbers are pasted into it, and may be: they were checked there, and hold nothing
+    but ASCII letters, digits and underscores.
+    """
+    return Operation("define a flow", statement, {}, nothing)
+
+
 def stored_flow(flow_slug: str) -> Operation[StoredFlow | None]:
     """A flow's definition with its steps; None where the database has none of that name."""
     return Operation(
@@ -42,6 +99,12 @@ def stored_flow(flow_slug: str) -> Operation[StoredFlow | None]:
         {"flow_slug": flow_slug},
         lambda rows: _stored_flow(flow_slug, rows) if rows else None,
     )
+
+
+def _queue(rows: Sequence[Row]) -> Queue:
+    exists, others = rows[0]
+    assert isinstance(others, list)
+    return Queue(bool(exists), tuple(map(str, others)))
 
 
 def _stored_flow(slug: str, rows: Sequence[Row]) -> StoredFlow:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from pgflow_ref.errors import FlowNotFound, NotJson, RunExists
+from pgflow_ref.errors import (
+    FlowNotFound,
+    InvalidDelay,
+    InvalidSchedule,
+    NotJson,
+    RunExists,
+)
 from pgflow_ref.json_contract import Json, decode
 from pgflow_ref.operations.operation import Operation, as_int, as_uuid
 
@@ -14,6 +20,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from typing_extensions import LiteralString
+
+    from pgflow_ref.errors import PgflowError
     from pgflow_ref.operations.operation import Row
 
 
@@ -78,6 +87,19 @@ class Run:
         return self.status != "started"
 
 
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """What a step put out in a run.
+
+    Attributes:
+        status: of the step in that run; None where the run has no such step.
+        output: what it put out, where it is completed.
+    """
+
+    status: str | None
+    output: Json
+
+
 def start_flow(flow_slug: str, input_json: str, run_id: UUID | None) -> Operation[UUID]:
     """Start a run (`pgflow.start_flow`); its id is what is given, or a new one."""
     return Operation(
@@ -86,11 +108,89 @@ def start_flow(flow_slug: str, input_json: str, run_id: UUID | None) -> Operatio
         " input => %(input)s::jsonb, run_id => %(run_id)s::uuid)",
         {"flow_slug": flow_slug, "input": input_json, "run_id": run_id},
         lambda rows: as_uuid(rows[0][0]),
+        {**_refusals(flow_slug), ("23505", "runs_pkey"): RunExists(run_id)},
+    )
+
+
+def start_flows(
+    flow_slug: str, inputs_json: Sequence[str], run_ids: Sequence[UUID]
+) -> Operation[int]:
+    """Start a run for each input, with the id in the same place; how many there are now."""
+    return Operation(
+        "start runs",
+        "SELECT count(r.run_id) FROM unnest(%(inputs)s::text[], %(run_ids)s::uuid[])"
+        " AS i (input, run_id) CROSS JOIN LATERAL pgflow.start_flow("
+        "flow_slug => %(flow_slug)s::text, input => i.input::jsonb, run_id => i.run_id) r",
+        {"flow_slug": flow_slug, "inputs": list(inputs_json), "run_ids": list(run_ids)},
+        lambda rows: as_int(rows[0][0]),
+        _refusals(flow_slug),
+    )
+
+
+def delay_run(run_id: UUID, seconds: int) -> Operation[int]:
+    """Hide the messages of a run that was just started for so long; how many there are.
+
+    All its first steps wait, each of them its own `start_delay` longer.
+    """
+    return Operation(
+        "delay a run",
+        _HIDE.replace("{seconds}", "%(seconds)s"),
+        {"run_id": run_id, "seconds": seconds},
+        lambda rows: as_int(rows[0][0]),
+        {("22003", ""): InvalidDelay(f"{seconds} s and the steps' own start_delay are too long")},
+    )
+
+
+def schedule_run(run_id: UUID, at: datetime) -> Operation[int]:
+    """Hide the messages of a run that was just started until then; see `delay_run`.
+
+    By the clock of the database, in whole seconds from now, rounded up.
+    """
+    return Operation(
+        "schedule a run",
+        _HIDE.replace(
+            "{seconds}",
+            "greatest(0, ceil(extract(epoch FROM %(at)s::timestamptz - statement_timestamp())))",
+        ),
+        {"run_id": run_id, "at": at},
+        lambda rows: as_int(rows[0][0]),
         {
-            ("23503", "runs_flow_slug_fkey"): FlowNotFound(flow_slug),
-            ("23505", "runs_pkey"): RunExists(run_id),
-            ("54001", ""): NotJson("$", "is nested deeper than the server's stack depth allows"),
+            ("22003", ""): InvalidSchedule(
+                f"{at} is too far away: a message can wait for {2**31 - 1} seconds, 68 years"
+            )
         },
+    )
+
+
+# A start_delay is no column before 0.5.3: looked up in the row as JSON, it is then NULL.
+_HIDE: Final[LiteralString] = (
+    "SELECT count(v.msg_id) FROM pgflow.step_tasks t"
+    " JOIN pgflow.steps s ON s.flow_slug = t.flow_slug AND s.step_slug = t.step_slug"
+    " CROSS JOIN LATERAL pgmq.set_vt(t.flow_slug::text, t.message_id::bigint, ({seconds}"
+    " + coalesce((to_jsonb(s) ->> 'opt_start_delay')::numeric, 0))::integer) v"
+    " WHERE t.run_id = %(run_id)s AND t.status = 'queued'"
+)
+
+
+def get_step_output(run_id: UUID, step_slug: str | None) -> Operation[StepOutput | None]:
+    """What a step put out; None where there is no such run.
+
+    The output of a map step is the list of its tasks' outputs.
+    """
+    return Operation(
+        "get a step's output",
+        "SELECT s.status, CASE WHEN d.step_type = 'map' THEN"
+        " (SELECT coalesce(jsonb_agg(t.output ORDER BY t.task_index), '[]')"
+        " FROM pgflow.step_tasks t WHERE t.run_id = s.run_id AND t.step_slug = s.step_slug)"
+        " ELSE (SELECT t.output FROM pgflow.step_tasks t"
+        " WHERE t.run_id = s.run_id AND t.step_slug = s.step_slug AND t.task_index = 0)"
+        " END::text"
+        " FROM pgflow.runs r"
+        " LEFT JOIN pgflow.step_states s ON s.run_id = r.run_id AND s.step_slug = %(step_slug)s"
+        " LEFT JOIN pgflow.steps d ON d.flow_slug = s.flow_slug AND d.step_slug = s.step_slug"
+        " WHERE r.run_id = %(run_id)s",
+        {"run_id": run_id, "step_slug": step_slug},
+        lambda rows: _step_output(rows[0]) if rows else None,
     )
 
 
@@ -123,6 +223,20 @@ def get_run_with_states(run_id: UUID) -> Operation[Run | None]:
         {"run_id": run_id},
         _run_with_states,
     )
+
+
+def _refusals(flow_slug: str) -> dict[tuple[str, str], PgflowError]:
+    return {
+        ("23503", "runs_flow_slug_fkey"): FlowNotFound(flow_slug),
+        ("54001", ""): NotJson("$", "is nested deeper than the server's stack depth allows"),
+    }
+
+
+def _step_output(row: Row) -> StepOutput:
+    status, output = row
+    if status is None:
+        return StepOutput(None, None)
+    return StepOutput(str(status), None if output is None else decode(str(output)))
 
 
 def _run(row: Row, states: tuple[StepState, ...] = ()) -> Run:
