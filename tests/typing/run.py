@@ -28,7 +28,7 @@ def start(url: str, connection: psycopg.Connection[Any], mine: UUID) -> None:
     PgFlow(connection)
     PgFlow(1)  # type: ignore[arg-type]
     PgFlow()  # type: ignore[call-arg]
-    PgFlow(url, False)  # type: ignore[call-arg]
+    PgFlow(url, [])  # type: ignore[call-arg]
     with PgFlow(url, prepare=False) as pgflow:
         assert_type(pgflow, PgFlow)
         assert_type(pgflow.start_flow(order, {"total": 18.8}), UUID)
