@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from rich import box
@@ -18,11 +19,14 @@ from pgflow_ref.json_contract import encode
 from pgflow_ref.logs import one_line
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from collections.abc import Sequence
+    from datetime import datetime
 
     from rich.console import RenderableType
 
-    from pgflow_ref.operations import Run, StepState
+    from pgflow_ref.calls import Health
+    from pgflow_ref.operations import FlowHealth, FlowOverview, Run, StepState, WorkerHealth
+    from pgflow_ref.remedies import Findings
     from pgflow_ref.shape import FlowShape
 
 MARKS: Final = {
@@ -34,6 +38,16 @@ MARKS: Final = {
 """What the states of steps and runs look like."""
 
 _BAR: Final = 24
+_HEALTH: Final = {"ok": "bold green", "degraded": "bold yellow", "down": "bold red"}
+_CAPABILITIES: Final = {
+    "start_delay": "steps can wait before they start (0.5.3)",
+    "stopped_at": "workers are marked as stopped (before 0.6)",
+    "deprecated_at": "the database can tell a worker to leave (0.6)",
+    "map_steps": "steps can have a task for each element (0.7)",
+    "requeue_stalled_tasks": "the core puts stalled tasks back itself (0.13.2)",
+    "long_poll": "pgmq can wait for a message: --signal-strategy long_poll",
+    "notify": "pgmq can tell of messages: --signal-strategy notify (1.8)",
+}
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
@@ -108,6 +122,64 @@ def progress_drawing(run: Run, now: datetime) -> RenderableType:
     return Group(run_drawing(run, now), Text(), bar)
 
 
+def flows_drawing(rows: Sequence[tuple[FlowOverview, FlowHealth]]) -> RenderableType:
+    """The flows in a database, each with its queue."""
+    if not rows:
+        return Text("no flows yet: `pgflow-ref compile` and `pgflow-ref upsert` make some")
+    table = grid("flow", "steps")
+    for name in ("running", "completed", "failed", "queued", "oldest"):
+        table.add_column(name, justify="right")
+    for flow, queue in rows:
+        table.add_row(
+            Text(flow.flow_slug, "bold"),
+            ", ".join(flow.steps),
+            str(flow.started),
+            str(flow.completed),
+            Text(str(flow.failed), "red" if flow.failed else ""),
+            str(queue.messages) if queue.has_queue else Text("no queue", "red"),
+            "" if queue.oldest_message is None else took(timedelta(seconds=queue.oldest_message)),
+        )
+    return table
+
+
+def health_drawing(health: Health) -> RenderableType:
+    """How pgflow in a database is: problems first, then workers and flows."""
+    head = Text(health.status, _HEALTH[health.status])
+    if health.server is not None:
+        head.append(f"  PostgreSQL {one_line(health.server)}", "default not bold")
+    if health.core is not None:
+        pgmq = f", pgmq {health.pgmq}" if health.pgmq else ", pgmq as plain SQL"
+        head.append(f", core {health.core}{pgmq}", "default not bold")
+    parts: list[RenderableType] = [head]
+    parts += [Text(f"  {one_line(problem)}", "yellow") for problem in health.problems]
+    if health.workers:
+        parts += [Text(), _workers(health.workers)]
+    if health.flows:
+        parts += [Text(), _queues(health.flows)]
+    return Group(*parts)
+
+
+def doctor_drawing(found: Findings) -> RenderableType:
+    """What there is to know of a database."""
+    core = found.capabilities
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("PostgreSQL", one_line(found.server))
+    facts.add_row("pgflow core", f"{core.core}, or one that can the same")
+    facts.add_row("pgmq", core.pgmq or "as plain SQL, so its version is not known")
+    for name, text in _CAPABILITIES.items():
+        has = bool(getattr(core, name))
+        facts.add_row(Text(text), Text("yes", "green") if has else Text("no", "yellow"))
+    parts: list[RenderableType] = [facts, Text(f"\n{len(found.defects)} known defects", "bold")]
+    for defect in found.defects:
+        parts += [
+            Text(f"\n{defect.name}", "bold"),
+            Padding(Text(defect.says), (0, 0, 0, 2)),
+            Padding(Text(f"For a worker: {defect.means}", "dim"), (0, 0, 0, 2)),
+            Padding(Text.assemble(("This worker: ", "green"), defect.remedy), (0, 0, 0, 2)),
+        ]
+    return Group(*parts)
+
+
 def graph_drawing(shape: FlowShape) -> RenderableType:
     """The graph by levels, from left to right: a step stands right of all that it needs."""
     level: dict[str, int] = {}
@@ -123,6 +195,37 @@ def graph_drawing(shape: FlowShape) -> RenderableType:
         boxes.add_column(vertical="middle")
     boxes.add_row(*columns)
     return Padding(boxes, (1, 2))
+
+
+def _workers(workers: Sequence[WorkerHealth]) -> Table:
+    table = grid("worker", "flow", "since", "last sign of life", "")
+    for worker in workers:
+        silent = f"{took(timedelta(seconds=worker.silent_for))} ago"
+        table.add_row(
+            one_line(worker.worker_name),
+            worker.flow_slug,
+            local(worker.started_at),
+            Text(silent, "" if worker.is_alive else "red"),
+            "asked to leave" if worker.is_deprecated else "",
+        )
+    return table
+
+
+def _queues(flows: Sequence[FlowHealth]) -> Table:
+    table = grid("flow")
+    for name in ("running", "queued", "visible", "oldest", "stalled"):
+        table.add_column(name, justify="right")
+    for flow in flows:
+        age = flow.oldest_message
+        table.add_row(
+            flow.flow_slug,
+            str(flow.running),
+            str(flow.messages) if flow.has_queue else Text("no queue", "red"),
+            str(flow.visible_messages),
+            "" if age is None else took(timedelta(seconds=age)),
+            Text(str(flow.stalled_tasks), "red" if flow.stalled_tasks else ""),
+        )
+    return table
 
 
 def _steps(run: Run, now: datetime) -> Table:

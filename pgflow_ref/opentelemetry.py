@@ -82,15 +82,15 @@ _NAMES: Final = {
 
 
 class FlowHealth(Protocol):
-    """What the bridge needs to know of a flow; `pgflow_ref.FlowHealth` has it."""
+    """What the bridge needs to know of a flow."""
 
     @property
     def flow_slug(self) -> str:
         """The flow."""
 
     @property
-    def queue_depth(self) -> int | None:
-        """Messages in its queue, or None where that is not known."""
+    def messages(self) -> int:
+        """Messages in its queue."""
 
     @property
     def oldest_message(self) -> float | None:
@@ -233,7 +233,7 @@ class Bridge:
             asked = _Asked(health)
             meter.create_observable_gauge(
                 "pgflow.queue.depth",
-                [asked.observing("depth", lambda flow: flow.queue_depth)],
+                [asked.observing("depth", lambda flow: flow.messages)],
                 "{message}",
                 "Messages in the queues of flows",
             )

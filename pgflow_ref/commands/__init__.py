@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from pgflow_ref import __version__
-from pgflow_ref.commands import cores, databases, definitions, runs, workers
+from pgflow_ref.commands import cores, databases, definitions, doctor, runs, upkeep, workers
 
 
 class ReaderGone(Exception):
@@ -46,7 +46,14 @@ for _command in (
     workers.worker,
     runs.start,
     runs.status,
+    definitions.flows,
     definitions.compile_,
+    definitions.upsert,
+    definitions.delete,
+    upkeep.health,
+    upkeep.recover,
+    upkeep.prune,
+    doctor.doctor,
     databases.install,
     databases.up,
     databases.demo,

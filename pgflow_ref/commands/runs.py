@@ -16,6 +16,7 @@ from pgflow_ref.commands.inputs import given_input
 from pgflow_ref.commands.output import console, run_data, say_json, show
 from pgflow_ref.commands.words import (
     find_flow_or_slug,
+    instant,
     json_option,
     prepare_option,
     reading,
@@ -50,6 +51,13 @@ _FAILED: Final = 1
 )
 @url_option
 @click.option("--run-id", type=click.UUID, help="The id that the run is to have.")
+@click.option("--in", "delay", type=float, metavar="SECONDS", help="Begin so much later.")
+@click.option(
+    "--at",
+    metavar="TIME",
+    callback=reading(instant),
+    help="Begin at this time, in ISO 8601 with its zone.",
+)
 @click.option("--wait", is_flag=True, help="Wait for the run's end, and print its output.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0), default=60.0, help="With --wait: seconds to wait."
@@ -62,6 +70,8 @@ def start(
     path: Path | None,
     url: str,
     run_id: UUID | None,
+    delay: float | None,
+    at: datetime | None,
     wait: bool,
     timeout: float,
     as_json: bool,
@@ -76,15 +86,18 @@ def start(
         pgflow-ref start process_order '{"order_id": 7}'
         pgflow-ref start process_order --file order.json --wait --timeout 300
         echo '{"order_id": 7}' | pgflow-ref start process_order -
+        pgflow-ref start send_report null --at 2027-01-15T08:00:00+01:00
 
     Exit codes: 0 the run is started, and with --wait it is completed; 1 with --wait: it failed, or
     was not over in time and goes on; 2 it could not be started.
     """
+    if sum(one is not None for one in (run_id, delay, at)) > 1:
+        raise click.UsageError("give one of --run-id, --in and --at")
     run_input = given_input(given, path)
     from pgflow_ref.client import PgFlow  # loads psycopg
 
     with PgFlow(url, prepare=prepare) as pgflow:
-        started = pgflow.start_flow(flow, run_input, run_id=run_id)
+        started = _start(pgflow, flow, run_input, run_id, delay, at)
         if not wait:
             say_json({"run_id": str(started)}) if as_json else click.echo(str(started))
             return
@@ -162,6 +175,21 @@ def follow(
         if left <= 0:
             raise RunTimeout(run_id, timeout)
         time.sleep(min(_BETWEEN_LOOKS, left))
+
+
+def _start(
+    pgflow: PgFlow,
+    flow: Flow | str,
+    run_input: object,
+    run_id: UUID | None,
+    delay: float | None,
+    at: datetime | None,
+) -> UUID:
+    if delay is not None:
+        return pgflow.enqueue_in(flow, run_input, delay)
+    if at is not None:
+        return pgflow.enqueue_at(flow, run_input, at)
+    return pgflow.start_flow(flow, run_input, run_id=run_id)
 
 
 class _Redrawn:
