@@ -71,8 +71,8 @@ REMEDIES: Final[Mapping[Behaviour, str]] = {
         "now and then."
     ),
     "started_task_is_never_requeued": (
-        "Every worker looks for such tasks every 15 s or so (recovery_interval), puts them back, or "
-        "fails those that have no attempt left."
+        "Every worker looks for such tasks every 15 s or so (recovery_interval), puts them back, "
+        "or fails those that have no attempt left."
     ),
     "type_violation_needs_no_claim": (
         "It completes only tasks that are its own. A handler that returns no array, not even an "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.command_line import Call
     from tests.conftest import Database
 
-Answer = Callable[[str], None] if TYPE_CHECKING else Any
+    Answer = Callable[[str], None]
 
 ORDER: dict[str, Any] = {
     "slug": "order",
@@ -48,7 +48,9 @@ def over(database: Database, days: int) -> None:
     run_id = database.start("hello", "Ada")
     database.rows(
         "UPDATE pgflow.runs SET status = 'completed', remaining_steps = 0,"
+        " started_at = now() - make_interval(days => %s),"
         " completed_at = now() - make_interval(days => %s) WHERE run_id = %s",
+        days,
         days,
         run_id,
     )
@@ -223,7 +225,7 @@ def stall(database: Database) -> None:
     database.start(database.add(hello))
     database.rows(
         "UPDATE pgflow.step_tasks SET status = 'started', attempts_count = 1,"
-        " started_at = now() - interval '1 hour'"
+        " queued_at = now() - interval '1 hour', started_at = now() - interval '1 hour'"
     )
 
 

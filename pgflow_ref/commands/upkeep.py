@@ -125,10 +125,12 @@ def prune(
     from pgflow_ref.connection import connect
 
     if dry_run:
-        with connect(url, prepare=prepare) as connection:
-            # It is deleted and put back: so the figures are those of the real thing.
-            with connection.transaction(force_rollback=True):
-                done = PgFlow(connection).prune_data(older_than, flow)
+        # They are deleted and put back: so the figures are those of the real thing.
+        with (
+            connect(url, prepare=prepare) as connection,
+            connection.transaction(force_rollback=True),
+        ):
+            done = PgFlow(connection).prune_data(older_than, flow)
     else:
         whose = "of all flows" if flow is None else f"of flow {_slug(flow)!r}"
         question = f"Delete all runs {whose} that have been over for {took(older_than)}?"

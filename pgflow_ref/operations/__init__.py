@@ -36,6 +36,7 @@ from pgflow_ref.operations.health import (
     workers_health,
 )
 from pgflow_ref.operations.operation import Operation, Row
+from pgflow_ref.operations.overview import FlowOverview, flows_overview
 from pgflow_ref.operations.recovery import Recovered, recover_stalled_tasks
 from pgflow_ref.operations.runs import (
     Run,
@@ -62,6 +63,7 @@ from pgflow_ref.operations.tasks import (
 
 __all__ = [
     "FlowHealth",
+    "FlowOverview",
     "Operation",
     "Queue",
     "Recovered",
@@ -83,6 +85,7 @@ __all__ = [
     "drop_queue",
     "flow_exists",
     "flows_health",
+    "flows_overview",
     "flows_with_runs",
     "forget_queue",
     "get_run",
