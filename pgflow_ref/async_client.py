@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from pgflow_ref import calls
 from pgflow_ref.capabilities import OLDEST_CORE
 from pgflow_ref.perform import AsyncPerformer
-from pgflow_ref.registry import Registry
+from pgflow_ref.registry import Registry, slug_of
+from pgflow_ref.supervisor import Supervisor, asked_by_signals
 from pgflow_ref.targets import async_target_of
 from pgflow_ref.telemetry import Listeners
 
@@ -65,11 +68,10 @@ class AsyncPgFlow:
         config: WorkerConfig | None = None,
     ) -> None:
         self._target = async_target_of(target, prepare=prepare)
-        self._listeners = Listeners(listeners)
-        self._prepare = prepare
-        self._config = config
         self._registry = Registry(flows)
-        self._performer = AsyncPerformer(self._target, self._listeners, prepare=prepare)
+        listeners = tuple(listeners)
+        self._supervisor = Supervisor(config, prepare=prepare, listeners=listeners)
+        self._performer = AsyncPerformer(self._target, Listeners(listeners), prepare=prepare)
 
     # Start
 
@@ -202,11 +204,38 @@ class AsyncPgFlow:
         """See `PgFlow.core_version`."""
         return OLDEST_CORE
 
+    # Workers
+
+    async def start_worker(self, flow: Flow | str, **options: object) -> UUID:
+        """See `PgFlow.start_worker`; the worker runs in this event loop."""
+        found = self._registry.take(flow)
+        return await self._supervisor.start(found, await self._target.url(), options)
+
+    async def stop_worker(self, flow: Flow | str) -> None:
+        """See `PgFlow.stop_worker`."""
+        await self._supervisor.stop(slug_of(flow))
+
+    async def run(self, *, signals: bool = True) -> None:
+        """See `PgFlow.run`; the workers run in this event loop."""
+        loop = asyncio.get_running_loop()
+        ask = lambda: loop.call_soon_threadsafe(self._supervisor.ask)  # noqa: E731
+        with asked_by_signals(ask) if signals else nullcontext():
+            await self._supervisor.serve(self._registry.flows, await self._target.url())
+
     async def close(self) -> None:
         """See `PgFlow.close`."""
-        await self._target.close()
+        try:
+            await self._supervisor.stop_all()
+        finally:
+            await self._target.close()
 
     async def __aenter__(self) -> Self:
+        try:
+            for flow in self._registry.flows:
+                await self.start_worker(flow)
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(
@@ -215,4 +244,5 @@ class AsyncPgFlow:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.close()
+        with nullcontext() if error is None else suppress(Exception):
+            await self.close()

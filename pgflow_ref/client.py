@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from pgflow_ref import calls
 from pgflow_ref.capabilities import OLDEST_CORE
 from pgflow_ref.client_calls import ClientCalls
 from pgflow_ref.perform import Performer
-from pgflow_ref.registry import Registry
+from pgflow_ref.registry import Registry, slug_of
+from pgflow_ref.supervisor import Background, Supervisor, asked_by_signals
 from pgflow_ref.targets import target_of
 from pgflow_ref.telemetry import Listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
+    from uuid import UUID
 
     import psycopg
     from typing_extensions import Self
@@ -61,11 +64,11 @@ class PgFlow(ClientCalls):
         config: WorkerConfig | None = None,
     ) -> None:
         self._target = target_of(target, prepare=prepare)
-        self._listeners = Listeners(listeners)
-        self._prepare = prepare
-        self._config = config
         self._registry = Registry(flows)
-        super().__init__(Performer(self._target, self._listeners, prepare=prepare))
+        listeners = tuple(listeners)
+        self._supervisor = Supervisor(config, prepare=prepare, listeners=listeners)
+        self._background = Background()
+        super().__init__(Performer(self._target, Listeners(listeners), prepare=prepare))
 
     def list_flows(self) -> tuple[Flow, ...]:
         """The flows that were registered here, in their order.
@@ -112,11 +115,90 @@ class PgFlow(ClientCalls):
         slugs = [flow.slug for flow in self._registry.flows]
         return self._performer.perform(calls.health_check(slugs))
 
+    def start_worker(self, flow: Flow | str, **options: object) -> UUID:
+        """Start a worker for a flow, in a thread of its own that all workers share.
+
+        It opens connections of its own to the target's database. It works until it is stopped, or
+        the client is closed.
+
+        Args:
+            flow: the flow, which is registered by that, or the slug of a registered one.
+            options: the fields of `WorkerConfig`, over those of the client's `config`.
+
+        Returns:
+            The worker's id, once it is ready.
+
+        Raises:
+            FlowNotFound: no such flow is registered here, or the database has none.
+            WorkerExists: a worker for this flow runs here already.
+            ConfigError: an option is unknown or out of range.
+            FlowMismatch, CoreMissing, CoreUnsupported, DatabaseUnavailable: as `Worker.run`.
+
+        Example:
+            pgflow.start_worker(order, max_concurrency=20)
+        """
+        found = self._registry.take(flow)
+        url = self._target.url()
+        return self._background.call(self._supervisor.start(found, url, options))
+
+    def stop_worker(self, flow: Flow | str) -> None:
+        """Stop a flow's worker: it reads no more, and ends when its tasks are over.
+
+        Raises:
+            WorkerNotFound: none for this flow was started here.
+            BaseException: what the worker had died of.
+
+        Example:
+            pgflow.stop_worker(order)
+        """
+        self._background.call(self._supervisor.stop(slug_of(flow)))
+
+    def run(self, *, signals: bool = True) -> None:
+        """Start a worker for each registered flow, and work until asked to stop.
+
+        It ends when SIGTERM or SIGINT comes, when all workers have left because the database asked
+        them to, and when one of them dies. All are stopped then, each when its tasks are over; a
+        second signal makes them give back what still runs at once.
+
+        Args:
+            signals: whether SIGTERM and SIGINT ask for the end; only in the main thread.
+
+        Raises:
+            BaseException: what a worker could not start for, or has died of.
+
+        Example:
+            PgFlow("postgresql://localhost/app", flows=[order, refund]).run()
+        """
+        try:
+            ask = lambda: self._background.soon(self._supervisor.ask)  # noqa: E731
+            with asked_by_signals(ask) if signals else nullcontext():
+                work = self._supervisor.serve(self._registry.flows, self._target.url())
+                self._background.call(work)
+        finally:
+            self._background.close()
+
     def close(self) -> None:
-        """Close the client's connection, if it has one of its own. It may go on afterwards."""
-        self._target.close()
+        """Stop all workers, and close the client's connection. It may go on afterwards.
+
+        A connection or a pool of yours stays open.
+
+        Raises:
+            BaseException: what a worker had died of.
+        """
+        try:
+            if self._background.is_running:
+                self._background.call(self._supervisor.stop_all())
+        finally:
+            self._background.close()
+            self._target.close()
 
     def __enter__(self) -> Self:
+        try:
+            for flow in self._registry.flows:
+                self.start_worker(flow)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -125,4 +207,6 @@ class PgFlow(ClientCalls):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        # What the block raised goes before what a worker died of, which is in the log.
+        with nullcontext() if error is None else suppress(Exception):
+            self.close()

@@ -40,17 +40,32 @@ class Registry:
         if self._flows.setdefault(flow.slug, flow) is not flow:
             raise InvalidFlow("another flow of this slug is registered here", flow=flow.slug)
 
+    def take(self, flow: object) -> Flow:
+        """A flow, which is added, or the one of this slug.
+
+        Raises:
+            InvalidFlow, FlowNotFound: see `add` and `get`.
+        """
+        if isinstance(flow, Flow):
+            self.add(flow)
+        return self.get(flow)
+
     def get(self, flow: object) -> Flow:
         """One of them, by itself or by its slug.
 
         Raises:
             FlowNotFound: there is none of this slug.
         """
-        slug = flow.slug if isinstance(flow, Flow) else flow
-        found = self._flows.get(slug) if isinstance(slug, str) else None
+        slug = slug_of(flow)
+        found = self._flows.get(slug)
         if found is None:
             raise FlowNotFound(
-                str(slug),
-                f"flow {slug!r} is not registered here; pass it to the client as flows=[…]",
+                slug,
+                f"flow {slug!r:.160} is not registered here; give it to the client as flows=[…]",
             )
         return found
+
+
+def slug_of(flow: object) -> str:
+    """The slug of a flow, or the text of what was given for one."""
+    return flow.slug if isinstance(flow, Flow) else str(flow)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -40,12 +41,16 @@ class Blocking:
     def raw(self, thing: Any) -> Any:
         return thing
 
+    def run(self, client: Any) -> None:
+        """Let a client run in the main thread, where signals come."""
+        client.run()
+
     def close(self) -> None:
         pass
 
 
 class Awaiting:
-    """`AsyncPgFlow`, with connections and pools of its kind, and a loop that runs what is asked."""
+    """`AsyncPgFlow`, with connections and pools of its kind, and a loop in a thread."""
 
     name = "awaiting"
     client_cursor: Any = psycopg.AsyncClientCursor
@@ -53,13 +58,15 @@ class Awaiting:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever)
+        self._thread.start()
 
     def client(self, target: Any, **options: Any) -> Any:
         return _Awaited(self.loop, AsyncPgFlow(self.raw(target), **options))
 
     def connect(self, url: str, **options: Any) -> Any:
         opening = psycopg.AsyncConnection.connect(url, **options)
-        return _Awaited(self.loop, self.loop.run_until_complete(opening))
+        return _Awaited(self.loop, _result(self.loop, opening))
 
     def pool(self, url: str, **options: Any) -> Any:
         async def opened() -> Any:
@@ -67,7 +74,7 @@ class Awaiting:
             await pool.open()
             return pool
 
-        return _Awaited(self.loop, self.loop.run_until_complete(opened()))
+        return _Awaited(self.loop, _result(self.loop, opened()))
 
     def own_connection(self, client: Any) -> Any:
         return _Awaited(self.loop, self.raw(client)._target._connection)
@@ -75,8 +82,14 @@ class Awaiting:
     def raw(self, thing: Any) -> Any:
         return thing._inner if isinstance(thing, _Awaited) else thing
 
+    def run(self, client: Any) -> None:
+        """Let a client run in the main thread, where signals come."""
+        asyncio.run(self.raw(client).run())
+
     def close(self) -> None:
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        _result(self.loop, self.loop.shutdown_asyncgens())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
         self.loop.close()
 
 
@@ -99,7 +112,7 @@ class _Awaited:
 
     def _done(self, result: Any) -> Any:
         if inspect.isawaitable(result):
-            result = self._loop.run_until_complete(_awaited(result))
+            result = _result(self._loop, result)
         if result is self._inner:
             return self
         return _Awaited(self._loop, result) if hasattr(result, "__aenter__") else result
@@ -116,5 +129,8 @@ class _Awaited:
         return self._done(self._inner.__aexit__(kind, error, traceback))
 
 
-async def _awaited(result: Any) -> Any:
-    return await result
+def _result(loop: asyncio.AbstractEventLoop, work: Any) -> Any:
+    async def awaited() -> Any:
+        return await work
+
+    return asyncio.run_coroutine_threadsafe(awaited(), loop).result()
