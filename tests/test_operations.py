@@ -51,6 +51,7 @@ def every(text: str, number: int, uuid: UUID) -> list[Operation[Any]]:
         ops.server_version(),
         ops.workers_health(),
         ops.flows_health(),
+        ops.flows_overview(),
         ops.register_worker(uuid, text, text),
         ops.heartbeat(uuid),
         ops.mark_stopped(uuid),
@@ -210,25 +211,27 @@ def test_read_messages() -> None:
 def test_start_tasks() -> None:
     operation = ops.start_tasks("f", (3, LARGE), WORKER)
     assert operation.params == {"flow_slug": "f", "message_ids": [3, LARGE], "worker_id": WORKER}
-    assert operation.read([(LARGE, '{"run": 1}', None), (3, '"an element"', "[7]")]) == {
-        LARGE: TaskInput('{"run": 1}'),
-        3: TaskInput('"an element"', "[7]"),
+    rows = [(LARGE, RUN_ID, "s", '{"run": 1}', None), (3, str(RUN_ID), "t", '"an element"', "[7]")]
+    assert operation.read(rows) == {
+        (LARGE, RUN_ID, "s"): TaskInput('{"run": 1}'),
+        (3, RUN_ID, "t"): TaskInput('"an element"', "[7]"),
     }
 
 
 def test_claimed_tasks() -> None:
     operation = ops.claimed_tasks("f", (3, LARGE), WORKER)
     assert operation.params == {"flow_slug": "f", "message_ids": [3, LARGE], "worker_id": WORKER}
-    assert operation.read([(LARGE, str(RUN_ID), "s", 4, 2)]) == {LARGE: KEY}
+    assert operation.read([(LARGE, str(RUN_ID), "s", 4, 2)]) == {(LARGE, RUN_ID, "s"): KEY}
 
 
 def test_a_claim_is_what_both_say() -> None:
     """A message that another worker has, and one whose task was mine before, are left out."""
-    inputs = {1: TaskInput('{"run": 1}'), 2: TaskInput('{"run": 2}'), 4: TaskInput("4", "[4]")}
-    keys = {n: TaskKey(RUN_ID, "s", n, 1) for n in (4, 3, 1)}
+    texts = {1: ('{"run": 1}',), 2: ('{"run": 2}',), 4: ("4", "[4]")}
+    inputs = {(n, RUN_ID, "s"): TaskInput(*text) for n, text in texts.items()}
+    keys = {(n, RUN_ID, "s"): TaskKey(RUN_ID, "s", n, 1) for n in (4, 3, 1)}
     assert ops.claim("f", inputs, keys) == (
-        Task(keys[1], "f", 1, '{"run": 1}'),
-        Task(keys[4], "f", 4, "4", "[4]"),
+        Task(keys[1, RUN_ID, "s"], "f", 1, '{"run": 1}'),
+        Task(keys[4, RUN_ID, "s"], "f", 4, "4", "[4]"),
     )
     assert ops.claim("f", {}, {}) == ()
 

@@ -252,7 +252,7 @@ class ClaimsFromOthers(Database):
                     _put(tx, task._replace(last_worker_id=worker_id))
             ops.start_tasks(tx, "f", message_ids, worker_id)
             keys = ops.claimed_tasks(tx, "f", message_ids, worker_id)
-            return tuple(Task(key, "f", number, "{}") for number, key in keys.items())
+            return tuple(Task(key, "f", claimed[0], "{}") for claimed, key in keys.items())
 
         return self.transact(work)
 

@@ -721,3 +721,27 @@ def test_a_worker_that_prepares_nothing(database: Database, work: Work) -> None:
     work(database.add(job(lambda given, _ctx: given)), prepare=False)
     runs = [database.finish(database.start("flow", number)) for number in range(10)]
     assert [run.output for run in runs] == [{"work": number} for number in range(10)]
+
+
+def test_tasks_of_one_message_are_told_apart(
+    database: Database, work: Callable[..., Working]
+) -> None:
+    """Once a queue was dropped and made again, its message ids begin anew (core-behaviour.md)."""
+    flow = Flow("reborn")
+
+    @flow.step()
+    def echo(given: object, _ctx: Context) -> object:
+        return given
+
+    database.add(flow)
+    runs = {}
+    for name in ("first", "second", "third"):
+        runs[name] = database.start(flow, name)
+        database.rows("SELECT pgmq.drop_queue('reborn')")
+        database.rows("SELECT pgmq.create('reborn')")
+    runs["last"] = database.start(flow, "last")
+    assert database.rows("SELECT DISTINCT message_id FROM pgflow.step_tasks") == [(1,)]
+    work(flow)
+    wait_until(lambda: all(database.run(run_id).is_over for run_id in runs.values()))
+    for name, run_id in runs.items():
+        assert database.run(run_id).output == {"echo": name}

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from pgflow_ref.model import Profile, Refusal, State
     from pgflow_ref.model.calls import Call
+    from pgflow_ref.operations.tasks import Claimed
     from pgflow_ref.task import Result, Task
 
 T = TypeVar("T")
@@ -139,12 +140,12 @@ def read_messages(
 
 def start_tasks(
     tx: Transaction, flow_slug: str, message_ids: Sequence[int], worker_id: UUID
-) -> dict[int, TaskInput]:
-    """Claim the tasks of these messages; their inputs by message id."""
+) -> dict[Claimed, TaskInput]:
+    """Claim the tasks of these messages; their inputs."""
     rows = tx.call(calls.StartTasks(flow_slug, tuple(message_ids), worker_id))
     # A map step's item that is not there has no input; as text that is what Python makes of None.
     return {
-        row.msg_id: TaskInput(str(row.input), _beside(tx.state, row))
+        (row.msg_id, row.run_id, row.step_slug): TaskInput(str(row.input), _beside(tx.state, row))
         for row in rows
         if isinstance(row, Record)
     }
@@ -152,10 +153,12 @@ def start_tasks(
 
 def claimed_tasks(
     tx: Transaction, flow_slug: str, message_ids: Sequence[int], worker_id: UUID
-) -> dict[int, TaskKey]:
-    """Which of these messages' tasks this worker has, and at which attempt, by message id."""
+) -> dict[Claimed, TaskKey]:
+    """Which of these messages' tasks this worker has, and at which attempt."""
     return {
-        task.message_id: TaskKey(task.run_id, task.step_slug, task.task_index, task.attempts_count)
+        (task.message_id, task.run_id, task.step_slug): TaskKey(
+            task.run_id, task.step_slug, task.task_index, task.attempts_count
+        )
         for run in tx.state.runs.values()
         if run.row.flow_slug == flow_slug
         for task in run.tasks.values()

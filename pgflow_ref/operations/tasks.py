@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pgflow_ref.operations.operation import Operation, as_int, as_uuid, nothing
 from pgflow_ref.task import Completed, Result, Task, TaskInput, TaskKey
@@ -10,6 +10,8 @@ from pgflow_ref.task import Completed, Result, Task, TaskInput, TaskKey
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
+
+    from pgflow_ref.operations.operation import Row
 
 
 def register_worker(worker_id: UUID, queue_name: str, name: str) -> Operation[None]:
@@ -55,10 +57,18 @@ def read_messages(queue_name: str, visibility_timeout: int, quantity: int) -> Op
     )
 
 
+Claimed: TypeAlias = "tuple[int, UUID, str]"
+"""What a claimed task is known by: its message, run and step.
+
+The message alone would not do: once a flow's queue was dropped and made again, tasks of old runs
+and of new ones have the same message ids, and `pgflow.start_tasks` claims them together.
+"""
+
+
 def start_tasks(
     flow_slug: str, message_ids: Sequence[int], worker_id: UUID
-) -> Operation[dict[int, TaskInput]]:
-    """Claim the tasks of these messages (`pgflow.start_tasks`); their inputs by message id.
+) -> Operation[dict[Claimed, TaskInput]]:
+    """Claim the tasks of these messages (`pgflow.start_tasks`); their inputs.
 
     A task of a map step gets its element alone: the run's input is read beside it.
 
@@ -67,14 +77,15 @@ def start_tasks(
     """
     return Operation(
         "claim tasks",
-        "SELECT t.msg_id, t.input::text, (SELECT r.input::text FROM pgflow.steps s"
+        "SELECT t.msg_id, t.run_id, t.step_slug, t.input::text,"
+        " (SELECT r.input::text FROM pgflow.steps s"
         " JOIN pgflow.runs r USING (flow_slug) WHERE s.flow_slug = t.flow_slug"
         " AND s.step_slug = t.step_slug AND s.step_type = 'map' AND r.run_id = t.run_id)"
         " FROM pgflow.start_tasks(flow_slug => %(flow_slug)s::text,"
         " msg_ids => %(message_ids)s::bigint[], worker_id => %(worker_id)s::uuid) t",
         {"flow_slug": flow_slug, "message_ids": list(message_ids), "worker_id": worker_id},
         lambda rows: {
-            as_int(row[0]): TaskInput(str(row[1]), None if row[2] is None else str(row[2]))
+            _claimed(row): TaskInput(str(row[3]), None if row[4] is None else str(row[4]))
             for row in rows
         },
     )
@@ -82,8 +93,8 @@ def start_tasks(
 
 def claimed_tasks(
     flow_slug: str, message_ids: Sequence[int], worker_id: UUID
-) -> Operation[dict[int, TaskKey]]:
-    """Which of these messages' tasks this worker has, and at which attempt, by message id.
+) -> Operation[dict[Claimed, TaskKey]]:
+    """Which of these messages' tasks this worker has, and at which attempt.
 
     Cores before 0.12 do not say the attempt in `start_tasks`, and before 0.7 not the task's index.
     """
@@ -94,21 +105,25 @@ def claimed_tasks(
         " AND status = 'started' AND last_worker_id = %(worker_id)s",
         {"flow_slug": flow_slug, "message_ids": list(message_ids), "worker_id": worker_id},
         lambda rows: {
-            as_int(row[0]): TaskKey(as_uuid(row[1]), str(row[2]), as_int(row[3]), as_int(row[4]))
+            _claimed(row): TaskKey(as_uuid(row[1]), str(row[2]), as_int(row[3]), as_int(row[4]))
             for row in rows
         },
     )
 
 
 def claim(
-    flow_slug: str, inputs: Mapping[int, TaskInput], keys: Mapping[int, TaskKey]
+    flow_slug: str, inputs: Mapping[Claimed, TaskInput], keys: Mapping[Claimed, TaskKey]
 ) -> tuple[Task, ...]:
     """Put together what `start_tasks` and `claimed_tasks` said."""
     return tuple(
-        Task(keys[message_id], flow_slug, message_id, *task_input)
-        for message_id, task_input in inputs.items()
-        if message_id in keys
+        Task(keys[claimed], flow_slug, claimed[0], *task_input)
+        for claimed, task_input in inputs.items()
+        if claimed in keys
     )
+
+
+def _claimed(row: Row) -> Claimed:
+    return (as_int(row[0]), as_uuid(row[1]), str(row[2]))
 
 
 def record(result: Result, worker_id: UUID) -> Operation[bool]:
