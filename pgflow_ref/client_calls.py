@@ -5,7 +5,7 @@ Nothing is decided here. What a call does stands in `calls`, the SQL in `operati
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from pgflow_ref import calls
 
@@ -14,18 +14,27 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from uuid import UUID
 
-    from pgflow_ref.calls import FlowUpserted, Pruned
+    from pgflow_ref.calls import Call, FlowUpserted, Pruned
     from pgflow_ref.capabilities import Capabilities
     from pgflow_ref.flow import Flow, Step
     from pgflow_ref.json_contract import Json
     from pgflow_ref.operations import Recovered, Run
-    from pgflow_ref.perform import Performer
 
 
-class ClientCalls:
-    """The calls of `PgFlow`, over whatever performs them."""
+T = TypeVar("T")
 
-    def __init__(self, performer: Performer) -> None:
+
+class Performs(Protocol):
+    """What performs calls: on a database (`perform.Performer`), or in memory (`testing`)."""
+
+    def perform(self, call: Call[T], /) -> T:
+        """Perform a call, and give back its result, or raise what it raises."""
+
+
+class RunCalls:
+    """The calls of `PgFlow` that start runs and look at them, over whatever performs them."""
+
+    def __init__(self, performer: Performs) -> None:
         self._performer = performer
 
     # Start
@@ -224,6 +233,10 @@ class ClientCalls:
             pgflow.start_flow("order", pgflow.get_flow_input(run_id))  # the same again
         """
         return self._performer.perform(calls.get_flow_input(run_id))
+
+
+class ClientCalls(RunCalls):
+    """The calls of `PgFlow`, over what performs them on a database."""
 
     # Define
 

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
+from pgflow_ref import calls
 from pgflow_ref.calls import Atomic, Clock, NewIds, Sleep, Tell
 from pgflow_ref.connection import execute, execute_async
 from pgflow_ref.operations import Operation
@@ -41,17 +42,7 @@ class Performer:
         Raises:
             PgflowError: whatever the call says.
         """
-        go_on, answer = call.send, None
-        while True:
-            try:
-                request: Request = go_on(answer)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            try:
-                go_on, answer = call.send, self._answer(request, connection)
-            except Exception as error:  # noqa: BLE001  # the call may know what to do
-                go_on, answer = call.throw, error
+        return calls.perform(call, lambda request: self._answer(request, connection))
 
     def _answer(self, request: Request, connection: Connection | None) -> Any:
         match request:

@@ -294,7 +294,7 @@ def test_a_retry_is_visible_when_its_delay_is_over(core: str) -> None:
         assert pgflow.drain() == 1
         [task] = pgflow.queued(flow)
         assert task.visible_at == pgflow.now + 3 * 2**attempt * SECOND
-        assert task == QueuedTask("flow", run_id, "work", 0, attempt + 1, 1, task.visible_at)
+        assert task == QueuedTask("flow", run_id, "work", 0, attempt + 1, 1, task.visible_at, None)
         pgflow.advance(task.visible_at - pgflow.now - INSTANT)
         assert pgflow.drain() == 0
         pgflow.advance(INSTANT)

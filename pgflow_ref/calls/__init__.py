@@ -13,7 +13,7 @@ from pgflow_ref.calls.definitions import (
     read_shape,
     upsert_flow,
 )
-from pgflow_ref.calls.requests import Atomic, Call, Clock, NewIds, Request, Sleep, Tell
+from pgflow_ref.calls.requests import Atomic, Call, Clock, NewIds, Request, Sleep, Tell, perform
 from pgflow_ref.calls.runs import (
     enqueue,
     enqueue_at,
@@ -61,6 +61,7 @@ __all__ = [
     "get_step_output",
     "health_check",
     "instant",
+    "perform",
     "prune_data",
     "read_shape",
     "recover_stalled_tasks",

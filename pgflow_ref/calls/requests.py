@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from pgflow_ref.operations import Operation
@@ -58,3 +59,22 @@ class Atomic:
 Request: TypeAlias = "Operation[Any] | Atomic | Sleep | Clock | NewIds | Tell"
 
 Call: TypeAlias = Generator[Request, Any, T]
+
+
+def perform(call: Call[T], answer: Callable[[Request], Any]) -> T:
+    """Perform a call, where each of its requests is answered by this function.
+
+    What the function raises is raised in the call, where it asked: it may know what to do.
+    """
+    go_on: Callable[[Any], Request] = call.send
+    given: Any = None
+    while True:
+        try:
+            request = go_on(given)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        try:
+            go_on, given = call.send, answer(request)
+        except Exception as error:  # noqa: BLE001  # whatever it is
+            go_on, given = call.throw, error
