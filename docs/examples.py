@@ -1,4 +1,4 @@
-"""Docstrings for the site: code under "Example:" is shown as code.
+"""Docstrings for the site: code under "Example:" is shown as code, and "see" is a link.
 
 In the source an example is indented code under "Example:", which reads well there. Griffe takes
 that heading for a note of prose, so it is told here what is code: what begins with `>>>` it knows
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _EXAMPLE: Final = re.compile(r"^Example:\n((?:(?:[ ]{4}.*)?(?:\n|\Z))+)", re.MULTILINE)
 
+_SEE: Final = re.compile(r"(?<=[Ss]ee )`(PgFlow\.\w+)`")
+
 
 class Examples(griffe.Extension):
     """Rewrites each docstring as it is loaded."""
@@ -26,7 +28,8 @@ class Examples(griffe.Extension):
         """Look at one module, class, function or attribute."""
         del kwargs
         if obj.docstring is not None:
-            obj.docstring.value = _EXAMPLE.sub(_section, obj.docstring.value)
+            linked = _SEE.sub(r"[`\1`][pgflow_ref.\1]", obj.docstring.value)
+            obj.docstring.value = _EXAMPLE.sub(_section, linked)
 
 
 def _section(found: Match[str]) -> str:

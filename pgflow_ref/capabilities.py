@@ -32,11 +32,14 @@ class Capabilities:
         pgmq: the version of the pgmq extension, or None where pgmq was installed as plain SQL.
         stopped_at: workers can be marked as stopped (before 0.6).
         deprecated_at: the database can tell a worker to leave (0.6 and newer).
-        start_delay: steps can wait before they start (0.5.3 and newer).
+        start_delay: steps can wait some seconds before they start (0.5.3 and newer).
         map_steps: steps can have a task for each element of an array (0.7 and newer).
         requeue_stalled_tasks: the core puts stalled tasks back by itself (0.13.2 and newer).
         long_poll: pgmq can wait in the server for a message (`pgmq.read_with_poll`).
         notify: pgmq can notify of new messages (`pgmq.enable_notify_insert`; 1.8 and newer).
+
+    Example:
+        strategy = "notify" if pgflow.capabilities().notify else "polling"
     """
 
     core: str

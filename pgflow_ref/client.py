@@ -184,6 +184,10 @@ class PgFlow(ClientCalls):
 
         Raises:
             BaseException: what a worker had died of.
+
+        Example:
+            pgflow = PgFlow(url)
+            atexit.register(pgflow.close)
         """
         try:
             if self._background.is_running:

@@ -128,7 +128,7 @@ class RunCalls:
         Args:
             job: the job or its slug.
             run_input: any JSON value.
-            delay: as `enqueue_in`.
+            delay: seconds, as `enqueue_in`.
             scheduled_at: as `enqueue_at`; it goes before `delay`.
 
         Raises:

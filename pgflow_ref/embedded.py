@@ -100,6 +100,9 @@ class EmbeddedPostgres:
         Raises:
             EmbeddedError: if the server runs already; if the wheel is not installed or has no
                 server for this system; if PostgreSQL does not start, with what it said.
+
+        Example:
+            server = EmbeddedPostgres().start()
         """
         if self._running is not None:
             raise EmbeddedError("this embedded PostgreSQL is running already; stop() it first")
@@ -126,6 +129,9 @@ class EmbeddedPostgres:
         """Stop the server and remove its directory; without effect if it does not run.
 
         After this, nothing of the server is left. Its data is lost.
+
+        Example:
+            server.stop()
         """
         running, self._running = self._running, None
         if running is not None:
@@ -148,6 +154,9 @@ class EmbeddedPostgres:
 
         Raises:
             EmbeddedError: if the server does not run.
+
+        Example:
+            psycopg.connect(server.url("shop"))
         """
         server = self._server()
         name = quote(database, safe="")
@@ -184,6 +193,9 @@ class EmbeddedPostgres:
 
         Raises:
             EmbeddedError: if the server was not started, or was stopped.
+
+        Example:
+            print(server.log())
         """
         with (self.directory / "log").open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))

@@ -70,6 +70,12 @@ class Context:
         flow_input: the input with which the run was started.
         worker_id: the worker that runs this task.
         stopping: set once the worker has been asked to stop.
+
+    Example:
+        @order.step()
+        def pay(order, ctx):
+            key = f"{ctx.run_id}/{ctx.step_slug}"  # the same in every attempt
+            return bank.charge(order["total"], idempotency_key=key)
     """
 
     run_id: UUID
@@ -87,7 +93,24 @@ Handler: TypeAlias = "Callable[..., object]"
 
 
 class Step(Generic[P, R_co]):
-    """A declared step. Calling it calls its handler, so a handler is tested like any function."""
+    """A declared step. Calling it calls its handler, so a handler is tested like any function.
+
+    Made by `Flow.step`, `Flow.map` and `Job.perform`.
+
+    Args:
+        shape: the step as data.
+        handler: the function that does its work.
+
+    Example:
+        >>> order = Flow("order")
+        >>> @order.step()
+        ... def double(number, ctx):
+        ...     return 2 * number
+        >>> double
+        <Step 'double'>
+        >>> double(21, None)
+        42
+    """
 
     def __init__(self, shape: StepShape, handler: Callable[P, R_co]) -> None:
         self._shape = shape
@@ -174,9 +197,9 @@ base_delay=None, timeout=None, start_delay=None), step_type='single'),)
         Args:
             slug: the step's name (default: the function's).
             depends_on: the steps whose outputs it needs, or their slugs; each declared before.
-            max_attempts: as for the flow; None means as the flow.
-            base_delay: as for the flow; None means as the flow.
-            timeout: as for the flow; None means as the flow.
+            max_attempts: how often each task is tried; None means as the flow.
+            base_delay: seconds, as for the flow; None means as the flow.
+            timeout: seconds that one attempt of a task may take; None means as the flow.
             start_delay: seconds to wait once the step is ready (core 0.5.3 and newer).
 
         Returns:
@@ -185,6 +208,11 @@ base_delay=None, timeout=None, start_delay=None), step_type='single'),)
         Raises:
             InvalidFlow: a slug, an option or a dependency is wrong, or the function does not take
                 two arguments.
+
+        Example:
+            @order.step(depends_on=[check], timeout=30)
+            async def pay(deps, ctx):
+                return {"paid": ctx.flow_input["total"]}
         """
         if callable(slug):
             raise InvalidFlow(
@@ -217,7 +245,7 @@ base_delay=None, timeout=None, start_delay=None), step_type='single'),)
                 then no run can be started with anything but an array).
             slug: the step's name (default: the function's).
             max_attempts: how often each task is tried; None means as the flow.
-            base_delay: as for the flow; None means as the flow.
+            base_delay: seconds, as for the flow; None means as the flow.
             timeout: seconds that one attempt of one task may take; None means as the flow.
             start_delay: seconds to wait once the array is there.
 
@@ -326,7 +354,7 @@ base_delay=None, timeout=None, start_delay=None), step_type='single'),)
 
 
 class Job(Flow):
-    """A flow of one step.
+    """A flow of one step; as `Flow`.
 
     The step is named like the flow, unless `perform` is given a slug.
 
@@ -342,8 +370,16 @@ class Job(Flow):
     def perform(self, slug: str | None = None) -> Callable[[Callable[P, R]], Step[P, R]]:
         """Declare the decorated function as what this job does; see `Flow.step`.
 
+        Args:
+            slug: the step's name (default: the job's).
+
         Raises:
             InvalidFlow: the job has its step already, or as `Flow.step` says.
+
+        Example:
+            @send_email.perform()
+            def send(email, ctx):
+                return {"sent": email["to"]}
         """
         self._check_alone()
         return self.step(self.slug if slug is None else slug)

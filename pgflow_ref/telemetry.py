@@ -93,7 +93,12 @@ class Event:
     reason: str | None = None
 
     def metadata(self) -> dict[str, object]:
-        """All that was given beside name and time, by name."""
+        """All that was given beside name and time, by name.
+
+        Example:
+            >>> Event(name="pgflow.worker.poll.stop", at=0.0, count=3).metadata()
+            {'count': 3}
+        """
         pairs = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {
             key: value for key, value in pairs if key not in ("name", "at") and value is not None

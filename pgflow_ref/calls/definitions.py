@@ -34,6 +34,10 @@ class FlowUpserted:
         flow_slug: the flow.
         status: `compiled` where there was none, `recompiled` where there was one, which is gone
             with its runs.
+
+    Example:
+        >>> FlowUpserted("order", "compiled").status
+        'compiled'
     """
 
     flow_slug: str

@@ -31,6 +31,10 @@ class Pruned:
         runs: runs that were over.
         tasks: their tasks.
         messages: their messages, most of them in archives.
+
+    Example:
+        >>> Pruned(runs=2, tasks=5, messages=6).tasks
+        5
     """
 
     runs: int
@@ -50,6 +54,10 @@ class Health:
         pgmq: the version of the pgmq extension; None where it is plain SQL, or not reached.
         workers: workers of any language that gave a sign of life within the last hour.
         flows: all flows of the database.
+
+    Example:
+        >>> Health("down", problems=("no connection to database 'app'",)).status
+        'down'
     """
 
     status: Literal["ok", "degraded", "down"]

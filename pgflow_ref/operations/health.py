@@ -35,6 +35,9 @@ class WorkerHealth:
         last_heartbeat_at: its last sign of life.
         silent_for: seconds since then, by the database's clock.
         is_deprecated: whether the database has asked it to leave (core 0.6 and newer).
+
+    Example:
+        silent = [one.worker_name for one in pgflow.health_check().workers if not one.is_alive]
     """
 
     worker_id: UUID
@@ -64,6 +67,9 @@ class FlowHealth:
         oldest_message: seconds since the oldest message in the queue was sent; None: there is none.
         running: runs that are not over.
         stalled_tasks: tasks that were started longer ago than their timeout and 30 s.
+
+    Example:
+        backlog = {one.flow_slug: one.messages for one in pgflow.health_check().flows}
     """
 
     flow_slug: str

@@ -20,6 +20,10 @@ class Recovered:
     Attributes:
         requeued: tasks that are in the queue again.
         failed: tasks that had no attempt left, and failed with their runs.
+
+    Example:
+        >>> Recovered(requeued=2, failed=0).requeued
+        2
     """
 
     requeued: int

@@ -40,6 +40,10 @@ class StepState:
         started_at: when its task was queued, or None.
         completed_at: or None.
         failed_at: or None.
+
+    Example:
+        for state in pgflow.get_run_with_states(run_id).step_states:
+            print(state.step_slug, state.status, state.attempts, state.error_message)
     """
 
     step_slug: str
@@ -68,6 +72,11 @@ class Run:
         completed_at: or None.
         failed_at: or None.
         step_states: its steps in the order of the flow; empty where they were not asked for.
+
+    Example:
+        run = pgflow.get_run(run_id)
+        if run.is_over:
+            print(run.status, run.output)
     """
 
     run_id: UUID
