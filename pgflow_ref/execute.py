@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pgflow_ref.shape import StepShape
     from pgflow_ref.task import Task
 
-STOPPED: Final = "The worker was stopped before the task was over"
-"""The error of a task that still ran when its worker's time to stop had passed."""
+STOPPED: Final = Failed("The worker was stopped before the task was over", "stopped")
+"""The outcome of a task that still ran when its worker's time to stop had passed."""
 
 
 def arguments(step: StepShape, task_input: str, flow_input: str | None = None) -> tuple[Json, Json]:
@@ -104,7 +104,7 @@ def completed(value: object) -> Outcome:
         >>> completed([1, False])
         Completed(output='[1, false]')
         >>> completed({"when": object()})
-        Failed(message='Output cannot be stored: $.when: object is not a JSON value')
+        Failed(message='Output cannot be stored: $.when: object is not a JSON value', kind='error')
     """
     try:
         return Completed(None if value is None else encode(value))
@@ -117,9 +117,9 @@ def failed(error: BaseException) -> Failed:
 
     Example:
         >>> failed(KeyError("total"))
-        Failed(message="KeyError: 'total'")
+        Failed(message="KeyError: 'total'", kind='error')
         >>> failed(TaskFailed("card declined"))
-        Failed(message='card declined')
+        Failed(message='card declined', kind='error')
     """
     try:
         text = str(error)
@@ -136,9 +136,9 @@ def timed_out(seconds: float) -> Failed:
 
     Example:
         >>> timed_out(30)
-        Failed(message='Task timed out after 30s')
+        Failed(message='Task timed out after 30s', kind='timeout')
     """
-    return Failed(f"Task timed out after {seconds:.15g}s")
+    return Failed(f"Task timed out after {seconds:.15g}s", "timeout")
 
 
 def unknown_step(step: str, flow: str) -> Failed:

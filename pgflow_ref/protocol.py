@@ -31,11 +31,19 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class MessagesRead:
-    """A read came back; `chance` is a random number from 0 to 1, for the next wait."""
+    """A read came back.
+
+    Attributes:
+        message_ids: what it found.
+        chance: a random number from 0 to 1, for the next wait.
+        visible_in: seconds until the queue's next hidden message becomes visible, 0 or less where
+            one is visible now but in another's hands; None: there is none, or nobody has looked.
+    """
 
     now: float
     message_ids: tuple[int, ...]
     chance: float
+    visible_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,48 @@ class NotRecorded:
 
 
 @dataclass(frozen=True, slots=True)
+class Recovered:
+    """A recovery came back, or did not.
+
+    Attributes:
+        count: how many tasks were put back or failed.
+        chance: a random number from 0 to 1, for the next wait.
+    """
+
+    now: float
+    count: int
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """From now on the worker hears of inserts into its queue."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotListening:
+    """The worker does not hear of inserts: the connection is lost, or could not be made."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """Something was inserted into the queue."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deprecated:
+    """The database wants this worker to leave."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
 class Woke:
     """It is the time that `wake_at` named, or later."""
 
@@ -104,6 +154,11 @@ Event: TypeAlias = (
     | Finished
     | Recorded
     | NotRecorded
+    | Recovered
+    | Listening
+    | NotListening
+    | Notified
+    | Deprecated
     | Woke
     | StopRequested
 )
@@ -119,10 +174,20 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Read at most so many messages, hidden for so many seconds; then say `MessagesRead`."""
+    """Read at most so many messages, hidden for so many seconds; then say `MessagesRead`.
+
+    Attributes:
+        wait: seconds for which the server waits where it finds nothing; 0: it answers at once.
+    """
 
     quantity: int
     visibility_timeout: int
+    wait: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRead:
+    """Do not wait for the server any longer; the read still says what it found, if anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +220,17 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Give a sign of life; nothing is to be said of it."""
+    """Give a sign of life, and say `Deprecated` where the database wants the worker to leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recover:
+    """Take back tasks of this flow that nobody works on any more, then say `Recovered`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Hear of inserts into the queue: say `Listening`, `Notified` each time, `NotListening`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,5 +246,16 @@ class MarkStopped:
 
 
 Command: TypeAlias = (
-    Register | Read | Claim | Run | Cancel | Record | Heartbeat | Abandon | MarkStopped
+    Register
+    | Read
+    | CancelRead
+    | Claim
+    | Run
+    | Cancel
+    | Record
+    | Heartbeat
+    | Recover
+    | Listen
+    | Abandon
+    | MarkStopped
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -62,11 +62,16 @@ class Completed:
     output: str | None
 
 
+FailureKind: TypeAlias = Literal["error", "timeout", "stopped"]
+"""Why an attempt failed: by itself, by its timeout, or because its worker's time was over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The attempt failed, with a text that PostgreSQL can store."""
 
     message: str
+    kind: FailureKind = "error"
 
 
 Outcome: TypeAlias = Completed | Failed

@@ -57,7 +57,7 @@ def test_a_worker_that_is_asked_twice_gives_back_its_task(
         process.terminate()
         ended(process)
     assert database.rows("SELECT status, error_message FROM pgflow.step_tasks") == [
-        ("queued", STOPPED)
+        ("queued", STOPPED.message)
     ]
 
 

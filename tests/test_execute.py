@@ -419,7 +419,7 @@ def test_a_handler_that_is_thrown_away() -> None:
     ],
 )
 def test_timed_out(seconds: float, message: str) -> None:
-    assert timed_out(seconds) == Failed(message)
+    assert timed_out(seconds) == Failed(message, "timeout")
 
 
 def test_an_unknown_step_is_told_as_in_typescript() -> None:
@@ -427,4 +427,5 @@ def test_an_unknown_step_is_told_as_in_typescript() -> None:
 
 
 def test_stopped() -> None:
-    assert STOPPED == "The worker was stopped before the task was over"
+    told = "The worker was stopped before the task was over"
+    assert Failed(told, "stopped") == STOPPED

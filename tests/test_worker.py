@@ -488,7 +488,7 @@ def test_a_worker_that_is_stopped_twice_gives_back_what_runs(
     wait_until(lambda: database.tasks("started") == 1)
     working.worker.stop()
     working.stop()
-    assert database.rows(TASK, run_id) == [("queued", 1, None, STOPPED)]
+    assert database.rows(TASK, run_id) == [("queued", 1, None, STOPPED.message)]
     gate.set()
     work(job(lambda _given, ctx: ctx.attempt))
     assert database.finish(run_id).output == {"work": 2}
@@ -501,7 +501,7 @@ def test_a_worker_whose_time_to_stop_is_over_gives_back_what_runs(
     run_id = database.start("flow")
     wait_until(lambda: database.tasks("started") == 1)
     working.stop()
-    assert database.rows(TASK, run_id) == [("queued", 1, None, STOPPED)]
+    assert database.rows(TASK, run_id) == [("queued", 1, None, STOPPED.message)]
 
 
 def test_a_worker_ends_though_a_handler_does_not(database: Database, work: Work) -> None:
@@ -514,7 +514,7 @@ def test_a_worker_ends_though_a_handler_does_not(database: Database, work: Work)
     run_id = database.start("flow")
     wait_until(lambda: database.tasks("started") == 1)
     working.stop()
-    assert database.rows(TASK, run_id) == [("queued", 1, None, STOPPED)]
+    assert database.rows(TASK, run_id) == [("queued", 1, None, STOPPED.message)]
 
 
 def test_a_worker_that_is_over_can_be_stopped(database: Database, work: Work) -> None:

@@ -1,0 +1,79 @@
+"""Rule 2: results wait in the outbox, and are recorded together, or one by one where that fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgflow_ref.execute import timed_out
+from pgflow_ref.machine.state import longer
+from pgflow_ref.protocol import Abandon, Command, Finished, NotRecorded, Record
+from pgflow_ref.task import Completed, Failed, Outcome, Result, Task
+
+if TYPE_CHECKING:
+    from pgflow_ref.machine.state import Plan, State
+
+
+def settle(state: State, task: Task, outcome: Outcome) -> State:
+    """A task has its outcome."""
+    running = {key: other for key, other in state.running.items() if key != task.key}
+    return state._replace(running=running, outbox=(*state.outbox, Result(task, outcome)))
+
+
+def take_in_outcome(state: State, event: Finished) -> State:
+    """A handler is over."""
+    running = state.running.get(event.key)
+    if running is None:
+        return state  # its time was over before; that is recorded already
+    late = state.now >= running.deadline
+    return settle(state, running.task, timed_out(running.timeout) if late else event.outcome)
+
+
+def take_in_recorded(state: State) -> State:
+    """A batch is in the database: its slots are free, and there may be work that it made."""
+    made_work = any(_may_make_work(state.plan, result) for result in state.recording)
+    poll_at = state.now if made_work or state.free <= 0 else state.poll_at
+    return state._replace(recording=(), record_retry=0.0, poll_at=poll_at)
+
+
+def take_in_refusal(state: State, event: NotRecorded, commands: list[Command]) -> State:
+    """A batch is not in the database."""
+    results = state.recording
+    state = state._replace(recording=())
+    if event.refusal is not None:
+        return _take_apart(state, results, event.refusal, commands)
+    if state.is_out_of_time:
+        commands.append(Abandon(results + state.outbox))
+        return state._replace(outbox=())
+    wait = longer(state.record_retry)
+    outbox = (*state.outbox, *results)  # at the end: what fails alone must not hold up the others
+    return state._replace(outbox=outbox, record_at=state.now + wait, record_retry=wait)
+
+
+def _take_apart(
+    state: State, results: tuple[Result, ...], refusal: str, commands: list[Command]
+) -> State:
+    """Find out which result of a batch the database refuses, and do without that one."""
+    if len(results) > 1:
+        return state._replace(outbox=(*results, *state.outbox), apart=state.apart + len(results))
+    task = results[0].task
+    if isinstance(results[0].outcome, Completed):
+        failure = Result(task, Failed(f"Output cannot be stored: {refusal}"))
+        return state._replace(outbox=(failure, *state.outbox), apart=state.apart + 1)
+    commands.append(Abandon(results))
+    return state
+
+
+def record(state: State, commands: list[Command]) -> State:
+    """Record what is ready, if it is time to."""
+    if not state.outbox or state.recording or state.now < state.record_at:
+        return state
+    batch = state.outbox[:1] if state.apart else state.outbox
+    commands.append(Record(batch))
+    outbox, apart = state.outbox[len(batch) :], max(0, state.apart - 1)
+    return state._replace(recording=batch, outbox=outbox, apart=apart)
+
+
+def _may_make_work(plan: Plan, result: Result) -> bool:
+    if isinstance(result.outcome, Failed):
+        return True
+    return result.task.key.step_slug in plan.with_dependents
