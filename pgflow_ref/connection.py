@@ -106,6 +106,11 @@ class Line:
                 self._connection = await connect_async(self._url, prepare=self._prepare)
             return self._connection
 
+    async def current(self) -> psycopg.AsyncConnection[tuple[object, ...]] | None:
+        """The connection as it is, or None where there is none yet."""
+        async with self._lock:
+            return self._connection
+
     async def close(self) -> None:
         """Close the connection, if there is one."""
         if self._connection is not None:

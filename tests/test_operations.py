@@ -62,6 +62,16 @@ def every(text: str, number: int, uuid: UUID) -> list[Operation[Any]]:
         ops.record(Result(task, Failed(text)), uuid),
         ops.recover_stalled_tasks(text, number, by_core=False),
         ops.recover_stalled_tasks(text, number, by_core=True),
+        ops.recorded_before([Result(task, Completed(text)), Result(task, Failed(text))], uuid),
+        ops.read_with_poll(text, number, number, number),
+        ops.notifications(text),
+        ops.lock_notifications(text),
+        ops.enable_notifications(text, number),
+        ops.unlisten(),
+        ops.still_there(),
+        ops.ended_runs([uuid]),
+        ops.runs_ended_by([task.key]),
+        ops.runs_failed_here(text),
         probe(),
     ]
 
@@ -249,8 +259,27 @@ def test_record(outcome: Completed | Failed, function: str, params: dict[str, ob
     assert f"pgflow.{function}(" in operation.sql
     owner = {"run_id": RUN_ID, "step_slug": "s", "task_index": 4, "attempt": 2, "worker_id": WORKER}
     assert operation.params == {**owner, **params}
-    assert operation.read([("completed",)]) is True
-    assert operation.read([]) is False
+    answer = operation.read([("started", "completed", None)])
+    assert answer == ops.Answer("started", "completed", None)
+    assert operation.read([]) is None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "accepted"),
+    [
+        (Completed("1"), "completed", True),
+        (Completed("1"), "failed", False),  # a map step waits for it, and it is no array
+        (Completed("1"), "started", False),  # its run has failed
+        (Completed("1"), None, False),
+        (Failed("no"), "queued", True),
+        (Failed("no"), "failed", True),
+        (Failed("no"), "started", False),
+    ],
+)
+def test_what_the_database_made_of_a_result(
+    outcome: Completed | Failed, status: str | None, accepted: bool
+) -> None:
+    assert ops.Answer("started", status, None).accepts(outcome) is accepted
 
 
 @pytest.mark.parametrize("outcome", [Completed("1"), Failed("no")])
@@ -259,7 +288,7 @@ def test_only_the_owner_of_an_attempt_records_it(outcome: Completed | Failed) ->
     for condition in ("attempts_count = %(attempt)s", "last_worker_id = %(worker_id)s"):
         assert condition in sql
     assert sql.startswith("WITH mine AS MATERIALIZED (")
-    assert sql.endswith(" FROM mine")
+    assert " FROM mine m LEFT JOIN LATERAL pgflow." in sql
 
 
 @pytest.mark.parametrize(

@@ -294,6 +294,13 @@ class RecoversWhatRuns(Database):
         _put(tx, _task(tx, _key(task))._replace(attempts_count=task.attempts_count - 1))
 
 
+class RecoversTooEarly(Database):
+    """Recovery has no patience, not even until the timeout."""
+
+    def _stalled(self, tx: Transaction) -> Iterator[TaskRow]:
+        return iter([task for task in _tasks(tx) if task.status == "started"])
+
+
 class Edited(Database, ABC):
     """A core that forgets something when a result is recorded."""
 
@@ -419,6 +426,12 @@ def deaf(state: State, event: Event) -> tuple[State, list[Command]]:
     return state, [command for command in commands if not isinstance(command, Read)]
 
 
+def careless(state: State, event: Event) -> tuple[State, list[Command]]:
+    """It never looks for tasks whose worker is gone."""
+    state, commands = machine.step(state, event)
+    return state._replace(recover_at=float("inf")), commands
+
+
 def broken_promise(seed: int, played: Callable[[int], object]) -> str:
     try:
         played(seed)
@@ -438,6 +451,7 @@ def broken_promise(seed: int, played: Callable[[int], object]) -> str:
         (DropsAResult, "is lost, and its worker was told it is not"),
         (RecoversForEver, "is at attempt 2 of 1"),
         (RecoversWhatRuns, "went from attempt 1 to 0"),
+        (RecoversTooEarly, "was claimed, and nobody spoke of it again"),
         (ArchivesNothing, "was not archived when its task was over"),
         (CountsNothing, "remaining steps"),
         (EmptyOutput, "has the output {}"),
@@ -458,6 +472,7 @@ def test_a_mistake_of_the_database_is_found(mistake: type[Database], noticed: st
         (lenient, "the work is never done"),
         (repeating, "two handlers were called"),
         (deaf, "the work is never done"),
+        (careless, "the work is never done"),
     ],
 )
 def test_a_mistake_of_the_machine_is_found(mistake: Step, noticed: str) -> None:

@@ -1,7 +1,7 @@
 """Many workers on the model of the core: any interleaving, from one integer.
 
 `simulate(seed, profile)` plays one schedule. Workers, each with the machine of
-`pgflow_ref/machine.py`, share one database, the model of `pgflow_ref/model`. Calls take their time,
+`pgflow_ref/machine/`, share one database, the model of `pgflow_ref/model`. Calls take their time,
 are lost, lose their replies, or arrive twice; handlers return, fail, or never end; workers are
 asked to stop, stand still, or vanish at any moment and for ever; the database goes away and comes
 back, and its clock jumps. The same seed plays the same schedule.

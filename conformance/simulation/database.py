@@ -1,16 +1,17 @@
 """The database that the simulated workers share: one state of the model, and what it was before.
 
-What a worker asks of it is in `operations.py`; `recover` is what an operator's job would do, and no
-part of the core.
+What a worker asks of it is in `operations.py`. `recover` is what its own statement does there, and
+no part of the core.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from conformance.simulation import log
 from conformance.simulation import operations as ops
+from conformance.simulation.flows import GRACE
 from conformance.simulation.log import Noted
 from pgflow_ref.model import calls
 from pgflow_ref.model.rows import SECOND
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from pgflow_ref.task import Result, Task
 
 T = TypeVar("T")
-
-GRACE: Final = 5
-"""Seconds after a task's timeout until `recover` takes it from its worker."""
 
 
 class Database:
@@ -109,20 +107,26 @@ class Database:
 
     # Not part of the core
 
-    def recover(self) -> None:
-        """Take tasks back of which nobody has spoken for long, so that others may claim them.
+    def recover(self) -> Done[int]:
+        """A worker takes tasks back of which nobody has spoken for long; how many."""
+        done = self.transact(self._recover)
+        self.recoveries.add(self._txid)
+        return done
 
-        The core does not do this: there, a task whose worker is gone is started for ever.
-        """
-        for task in list(self._stalled()):
-            # One that is failed here may fail its run, and then nobody waits for the others.
-            if self.state.runs[task.run_id].row.status == "started":
-                self.transact(partial(self._requeue, task))
-                self.recoveries.add(self._txid)
+    def _recover(self, tx: Transaction) -> int:
+        count = 0
+        for _, tasks in groupby(list(self._stalled(tx)), key=lambda task: task.run_id):
+            stalled = list(tasks)
+            last = [task for task in stalled if task.attempts_count >= self._max_attempts(task)]
+            # One fails the run, and what becomes of the others then is the core's to say.
+            for task in last[:1] or stalled:
+                self._requeue(task, tx)
+                count += 1
+        return count
 
-    def _stalled(self) -> Iterator[TaskRow]:
-        latest = self.state.clock - (self._timeout + GRACE) * SECOND
-        for run in self.state.runs.values():
+    def _stalled(self, tx: Transaction) -> Iterator[TaskRow]:
+        latest = tx.state.clock - (self._timeout + GRACE) * SECOND
+        for run in tx.state.runs.values():
             if run.row.status != "started":
                 continue
             for task in run.tasks.values():

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 TIMEOUT: Final = 4
 """Seconds that each task may take."""
 
+GRACE: Final = 5
+"""Seconds after a task's timeout until recovery takes it from its worker."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)  # one is like no other, and found at once
 class SimulatedFlow:

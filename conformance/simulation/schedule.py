@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from conformance.simulation.flows import FLOWS, WITH_MAPS, SimulatedFlow
+from conformance.simulation.flows import FLOWS, GRACE, WITH_MAPS, SimulatedFlow
 from pgflow_ref.config import WorkerConfig
 
 if TYPE_CHECKING:
@@ -159,6 +159,8 @@ def _life(chance: Random, *, calm: bool) -> Life:
         visibility_timeout=chance.choice((None, None, 1)),
         heartbeat_interval=chance.choice((5.0, 60.0, 60.0, 60.0)),
         stop_timeout=chance.choice((0.0, 1.0, 10.0)),
+        recovery_interval=5.0,
+        stale_grace=float(GRACE),
     )
     begins_at = chance.choice((0.0, 0.0, chance.uniform(0, 3)))
     stops_at: tuple[float, ...] = ()

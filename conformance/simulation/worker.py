@@ -1,6 +1,6 @@
 """A worker of a schedule: performs what the machine commands, until it stops or vanishes.
 
-It is to `machine.py` what `pgflow_ref/worker.py` is, with a simulated network and handlers that do
+It is to `machine/` what `pgflow_ref/worker/` is, with a simulated network and handlers that do
 whatever comes to their mind.
 """
 
@@ -143,6 +143,8 @@ class SimulatedWorker:
             self._run(command.task)
         elif isinstance(command, protocol.Record):
             self._record(command.results)
+        elif isinstance(command, protocol.Recover):
+            self._recover()
         elif isinstance(command, protocol.Cancel):
             self._cancel(command.task)
         elif isinstance(command, protocol.Abandon):
@@ -195,6 +197,14 @@ class SimulatedWorker:
                 self._hear(lambda now: protocol.TasksClaimed(now, tasks))
 
         self.world.call(lambda: self.world.database.claim(message_ids, self.worker_id), heard)
+
+    def _recover(self) -> None:
+        def heard(done: Done[int] | None) -> None:
+            count = 0 if done is None else done.value or 0
+            chance = self.world.chance.random()
+            self._hear(lambda now: protocol.Recovered(now, count, chance))
+
+        self.world.call(self.world.database.recover, heard)
 
     def _record(self, results: tuple[Result, ...]) -> None:
         for result in results:

@@ -30,7 +30,6 @@ SLOW: Final = 2.0
 """The most seconds that a call takes, each way."""
 
 _USUAL: Final = 0.05  # the same for most calls
-_RECOVERY: Final = 5.0  # seconds between two looks for stalled tasks
 _THE_END: Final = 900.0  # seconds after which a schedule ought to be over
 _WORKERS: Final = tuple(UUID(int=number) for number in range(1, 10))
 
@@ -89,7 +88,6 @@ class World:
             self.after(at, partial(self._start, given))
         for at, seconds in self.weather.jumps:
             self.after(at, partial(self._jump, seconds))
-        self.after(_RECOVERY, self._recover)
         self._look()
         while self.working:
             self.now, _, happen = heappop(self._happenings)
@@ -152,12 +150,6 @@ class World:
         self._set_clock()
         self.database.start_flow(given)
         self._to_start -= 1
-
-    def _recover(self) -> None:
-        self._set_clock()
-        self.database.recover()
-        self._look()
-        self.after(_RECOVERY, self._recover)
 
     def _look(self) -> None:
         """When all runs are over, everybody is asked to stop."""

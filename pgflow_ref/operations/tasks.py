@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from pgflow_ref.operations.operation import Operation, as_int, as_uuid, nothing
 from pgflow_ref.task import Completed, Result, Task, TaskInput, TaskKey
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from pgflow_ref.operations.operation import Row
+    from pgflow_ref.task import Outcome
 
 
 def register_worker(worker_id: UUID, queue_name: str, name: str) -> Operation[None]:
@@ -25,14 +26,19 @@ def register_worker(worker_id: UUID, queue_name: str, name: str) -> Operation[No
     )
 
 
-def heartbeat(worker_id: UUID) -> Operation[None]:
-    """Give a sign of life."""
+def heartbeat(worker_id: UUID, *, deprecation: bool = False) -> Operation[bool]:
+    """Give a sign of life; whether the database wants this worker to leave.
+
+    Args:
+        worker_id: whose sign it is.
+        deprecation: whether workers have a `deprecated_at`, which says so (0.6 and newer).
+    """
     return Operation(
         "give a sign of life",
         "UPDATE pgflow.workers SET last_heartbeat_at = clock_timestamp()"
-        " WHERE worker_id = %(worker_id)s",
+        " WHERE worker_id = %(worker_id)s" + (" RETURNING deprecated_at" if deprecation else ""),
         {"worker_id": worker_id},
-        nothing,
+        lambda rows: any(row[0] is not None for row in rows),
     )
 
 
@@ -126,8 +132,28 @@ def _claimed(row: Row) -> Claimed:
     return (as_int(row[0]), as_uuid(row[1]), str(row[2]))
 
 
-def record(result: Result, worker_id: UUID) -> Operation[bool]:
-    """Complete or fail a task, if it is still this worker's; whether it was.
+class Answer(NamedTuple):
+    """What the database made of a result that was this worker's to give.
+
+    Attributes:
+        run_status: of the run before; where it was `started`, this result may have ended it.
+        status: of the task afterwards.
+        error_message: of the task afterwards.
+    """
+
+    run_status: str
+    status: str | None
+    error_message: str | None
+
+    def accepts(self, outcome: Outcome) -> bool:
+        """Whether the task has this outcome now; cores close a run that has failed (0.7)."""
+        if isinstance(outcome, Completed):
+            return self.status == "completed"
+        return self.status in {"queued", "failed"}
+
+
+def record(result: Result, worker_id: UUID) -> Operation[Answer | None]:
+    """Complete or fail a task, if it is still this worker's; else None.
 
     The core takes a result from anyone. A worker that was away for long, or that does not know
     whether its last call went through, could so end an attempt that is not its own. Run and task
@@ -144,25 +170,58 @@ def record(result: Result, worker_id: UUID) -> Operation[bool]:
     if isinstance(outcome, Completed):
         return Operation(
             "complete a task",
-            _MINE + "SELECT (SELECT status FROM"
-            " pgflow.complete_task(run_id, step_slug, task_index, %(output)s::jsonb)) FROM mine",
+            _MINE + "LEFT JOIN LATERAL pgflow.complete_task("
+            "m.run_id, m.step_slug, m.task_index, %(output)s::jsonb) t ON true",
             {**params, "output": outcome.output},
-            bool,
+            _answer,
         )
     return Operation(
         "fail a task",
-        _MINE + "SELECT (SELECT status FROM"
-        " pgflow.fail_task(run_id, step_slug, task_index, %(message)s::text)) FROM mine",
+        _MINE + "LEFT JOIN LATERAL pgflow.fail_task("
+        "m.run_id, m.step_slug, m.task_index, %(message)s::text) t ON true",
         {**params, "message": outcome.message},
-        bool,
+        _answer,
     )
 
 
 _MINE: Final = (
-    "WITH mine AS MATERIALIZED (SELECT t.run_id, t.step_slug, t.task_index"
+    "WITH mine AS MATERIALIZED (SELECT t.run_id, t.step_slug, t.task_index, r.status AS run_status"
     " FROM pgflow.runs r JOIN pgflow.step_tasks t USING (run_id)"
     " WHERE r.run_id = %(run_id)s AND t.step_slug = %(step_slug)s"
     " AND t.task_index = %(task_index)s AND t.status = 'started'"
     " AND t.attempts_count = %(attempt)s AND t.last_worker_id = %(worker_id)s"
-    " FOR UPDATE OF r, t) "
+    " FOR UPDATE OF r, t) SELECT m.run_status, t.status, t.error_message FROM mine m "
 )
+
+
+def _answer(rows: Sequence[Row]) -> Answer | None:
+    return Answer(*rows[0]) if rows else None  # type: ignore[arg-type]  # three texts
+
+
+def recorded_before(results: Sequence[Result], worker_id: UUID) -> Operation[set[TaskKey]]:
+    """Which of these results are in the database already, from a call whose reply was lost.
+
+    Only to be asked about results that were sent before, and are not this worker's to give now.
+    """
+    return Operation(
+        "look at what was recorded before",
+        "SELECT t.run_id, t.step_slug, t.task_index, t.attempts_count FROM"
+        " unnest(%(runs)s::uuid[], %(steps)s::text[], %(indexes)s::integer[],"
+        " %(attempts)s::integer[], %(completed)s::boolean[])"
+        " AS k(run_id, step_slug, task_index, attempt, completed)"
+        " JOIN pgflow.step_tasks t ON t.run_id = k.run_id AND t.step_slug = k.step_slug"
+        " AND t.task_index = k.task_index AND t.attempts_count = k.attempt"
+        " WHERE t.last_worker_id = %(worker_id)s AND CASE WHEN k.completed"
+        " THEN t.status = 'completed' ELSE t.status IN ('queued', 'failed') END",
+        {
+            "runs": [result.task.key.run_id for result in results],
+            "steps": [result.task.key.step_slug for result in results],
+            "indexes": [result.task.key.task_index for result in results],
+            "attempts": [result.task.key.attempt for result in results],
+            "completed": [isinstance(result.outcome, Completed) for result in results],
+            "worker_id": worker_id,
+        },
+        lambda rows: {
+            TaskKey(as_uuid(row[0]), str(row[1]), as_int(row[2]), as_int(row[3])) for row in rows
+        },
+    )

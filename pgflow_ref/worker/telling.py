@@ -1,0 +1,172 @@
+"""What a worker tells those who listen to it (`telemetry.py`); nothing, where nobody does."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pgflow_ref.json_contract import Json, decode
+from pgflow_ref.task import Completed, Failed
+from pgflow_ref.telemetry import Event, Listeners
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
+    from pgflow_ref.operations import RunEnd
+    from pgflow_ref.task import Result, Task, TaskKey
+    from pgflow_ref.telemetry import EventName, Listener
+
+
+class Telling:
+    """The events of one worker.
+
+    A task's end is told when the database has accepted its result; how long its handler took is
+    noted until then.
+    """
+
+    def __init__(
+        self, listeners: Iterable[Listener], worker_id: UUID, worker_name: str, flow_slug: str
+    ) -> None:
+        self._listeners = Listeners(listeners)
+        self._worker_id = worker_id
+        self._worker_name = worker_name
+        self._flow_slug = flow_slug
+        self._polled_at: float | None = None
+        self._began: dict[TaskKey, float] = {}
+        self._took: dict[TaskKey, float] = {}
+
+    def __bool__(self) -> bool:
+        """Whether somebody listens."""
+        return bool(self._listeners)
+
+    def worker_started(self) -> None:
+        """The worker is registered."""
+        if self:
+            self._tell("pgflow.worker.start")
+
+    def worker_stopped(self) -> None:
+        """The worker is over."""
+        if self:
+            self._tell("pgflow.worker.stop")
+
+    def poll_started(self) -> None:
+        """A read is sent."""
+        if self:
+            self._polled_at = time.monotonic()
+            self._tell("pgflow.worker.poll.start")
+
+    def poll_stopped(self, count: int) -> None:
+        """The read, and the claim of what it found, have brought so many tasks."""
+        if self and self._polled_at is not None:
+            took = time.monotonic() - self._polled_at
+            self._polled_at = None
+            self._tell("pgflow.worker.poll.stop", duration=took, count=count)
+
+    def task_started(self, task: Task) -> None:
+        """A handler is called."""
+        if self:
+            self._began[task.key] = time.monotonic()
+            self._tell_of("pgflow.worker.task.start", task)
+
+    def task_ended(self, task: Task) -> None:
+        """A handler is over, or its time is."""
+        if self and (began := self._began.pop(task.key, None)) is not None:
+            self._took[task.key] = time.monotonic() - began
+
+    def recorded(self, result: Result, refused: str | None = None) -> None:
+        """The database has accepted a result.
+
+        Args:
+            result: the result.
+            refused: why the core failed the task though its handler returned.
+        """
+        if not self:
+            return
+        task, outcome = result.task, result.outcome
+        took = self._took.pop(task.key, None)
+        if isinstance(outcome, Failed):
+            kind, reason = outcome.kind, outcome.message
+        elif refused is not None:
+            kind, reason = "error", refused
+        else:
+            output = _value(outcome)
+            self._tell_of("pgflow.worker.task.stop", task, duration=took, output=output)
+            return
+        name: EventName = "pgflow.worker.task.exception"
+        self._tell_of(name, task, duration=took, kind=kind, reason=reason)
+
+    def dropped(self, task: Task) -> None:
+        """A result is not to be told: the task is no longer this worker's."""
+        self._took.pop(task.key, None)
+
+    def recovered(self, count: int) -> None:
+        """Tasks were put back or failed."""
+        if self:
+            self._tell("pgflow.worker.recovered", count=count)
+
+    def run_ended(self, end: RunEnd) -> None:
+        """A run is over."""
+        if end.status == "completed":
+            output = None if end.output is None else decode(end.output)
+            self._tell("pgflow.run.completed", run_id=end.run_id, output=output)
+        else:
+            self._tell("pgflow.run.failed", run_id=end.run_id, reason=end.reason)
+
+    def _tell_of(  # noqa: PLR0913  # what an event may hold, by name
+        self,
+        name: EventName,
+        task: Task,
+        *,
+        duration: float | None = None,
+        output: Json = None,
+        kind: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        key = task.key
+        self._listeners.tell(
+            Event(
+                name=name,
+                at=time.time(),
+                duration=duration,
+                worker_id=self._worker_id,
+                worker_name=self._worker_name,
+                flow_slug=self._flow_slug,
+                run_id=key.run_id,
+                step_slug=key.step_slug,
+                task_index=key.task_index,
+                attempt=key.attempt,
+                output=output,
+                kind=kind,
+                reason=reason,
+            )
+        )
+
+    def _tell(  # noqa: PLR0913  # what an event may hold, by name
+        self,
+        name: EventName,
+        *,
+        duration: float | None = None,
+        run_id: UUID | None = None,
+        count: int | None = None,
+        output: Json = None,
+        reason: str | None = None,
+    ) -> None:
+        self._listeners.tell(
+            Event(
+                name=name,
+                at=time.time(),
+                duration=duration,
+                worker_id=self._worker_id,
+                worker_name=self._worker_name,
+                flow_slug=self._flow_slug,
+                run_id=run_id,
+                count=count,
+                output=output,
+                reason=reason,
+            )
+        )
+
+
+def _value(outcome: Completed) -> Json:
+    return None if outcome.output is None else decode(outcome.output)
