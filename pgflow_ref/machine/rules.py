@@ -44,6 +44,7 @@ def step(state: State, event: Event) -> tuple[State, list[Command]]:
 
     Example:
         >>> from pgflow_ref.config import WorkerConfig
+        >>> from pgflow_ref.machine.state import Plan
         >>> from pgflow_ref.protocol import Registered, Started
         >>> state = State(Plan(WorkerConfig(), {"hello": 60}, frozenset()))
         >>> state, commands = step(state, Started(now=0.0))
