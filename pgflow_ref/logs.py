@@ -142,6 +142,10 @@ def as_text(event: Event, *, outputs: bool = False) -> str:
     What comes from elsewhere (a reason, an output) is cut short and cannot break the line or speak
     to the terminal: control characters are written as escapes.
 
+    Args:
+        event: the event.
+        outputs: whether an output is shown.
+
     Example:
         >>> from pgflow_ref.telemetry import Event
         >>> as_text(Event(name="pgflow.worker.task.exception", at=0.0, flow_slug="order",

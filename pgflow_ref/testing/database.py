@@ -32,6 +32,10 @@ class CoreRefused(PgflowError):
 
     Attributes:
         refusal: its SQLSTATE, and its constraint's name, which is empty where it is none.
+
+    Example:
+        with pytest.raises(CoreRefused, match="22003"):  # a delay beyond what SQL can hold
+            pgflow.drain()
     """
 
     def __init__(self, call: object, refusal: Refusal) -> None:

@@ -42,7 +42,12 @@ _LIMIT: Final = 10_000
 
 
 class NeverIdle(PgflowError):
-    """There was still work to do when `drain` had done as much as it may."""
+    """There was still work to do when `drain` had done as much as it may.
+
+    Example:
+        with pytest.raises(NeverIdle):  # each run starts the next one
+            pgflow.drain(until_idle=True, limit=100)
+    """
 
 
 class _Core(NamedTuple):
@@ -153,6 +158,9 @@ class InMemory(RunCalls):
 
         Raises:
             FlowNotFound: this flow was not given to `InMemory`.
+
+        Example:
+            steps = [task.step_slug for task in pgflow.queued(order)]
         """
         slug = flow_slug(flow)
         if slug not in self._workers.slugs:
@@ -235,10 +243,16 @@ input {"to": "Ada"}
         """Let time pass; nothing else happens. A handler may do so too, to take its time.
 
         Args:
-            seconds: how long; at least 0.
+            seconds: how many, at least 0; or a timedelta.
 
         Raises:
             ValueError, OverflowError: it is less than 0, no number, or beyond Python's calendar.
+
+        Example:
+            >>> pgflow = InMemory()
+            >>> pgflow.advance(90)
+            >>> pgflow.now.isoformat()
+            '2026-01-01T00:01:30+00:00'
         """
         duration = seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)
         if duration < timedelta():
@@ -259,6 +273,15 @@ input {"to": "Ada"}
             NeverIdle: there was more to do than `limit` tasks.
             CoreRefused: the core did not take a result.
             RuntimeError: called by a handler, or in a coroutine; that awaits `drain_async`.
+
+        Example:
+            >>> from pgflow_ref import Flow
+            >>> echo = Flow("echo")
+            >>> _ = echo.step("say")(lambda word, ctx: word)
+            >>> pgflow = InMemory(echo)
+            >>> run_id = pgflow.start_flow(echo, "hello")
+            >>> pgflow.drain(), pgflow.drain()
+            (1, 0)
         """
         self._check_free("drain")
         return asyncio.run(self.drain_async(until_idle=until_idle, limit=limit))
@@ -293,7 +316,14 @@ input {"to": "Ada"}
     # Parts
 
     def perform(self, call: Call[T], /) -> T:
-        """Perform a call of `pgflow_ref.calls`; the methods that start runs and look at them do."""
+        """Perform a call of `pgflow_ref.calls`; the methods that start runs and look at them do.
+
+        Args:
+            call: what such a function returns.
+
+        Example:
+            pgflow.perform(calls.get_run(run_id))
+        """
         try:
             return calls.perform(call, self._answer)
         except FlowNotFound as error:

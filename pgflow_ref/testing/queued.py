@@ -30,6 +30,10 @@ class QueuedTask(NamedTuple):
         message_id: its message in the flow's queue.
         visible_at: `drain` takes it when `InMemory.now` is this or later.
         flow_input: what its run was started with.
+
+    Example:
+        (task,) = pgflow.queued(order)
+        assert (task.step_slug, task.attempt) == ("pay", 2)
     """
 
     flow_slug: str
