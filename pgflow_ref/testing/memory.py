@@ -237,6 +237,22 @@ input {"to": "Ada"}
         if found:
             raise AssertionError(f"enqueued for {wanted}:\n{listed(found, self.now)}")
 
+    def describe_queues(self) -> str:
+        """What waits in the queues of all flows, in words; empty where nothing does.
+
+        Example:
+            >>> from pgflow_ref import Job
+            >>> mail = Job("mail")
+            >>> send = mail.perform()(lambda mail, ctx: None)
+            >>> pgflow = InMemory(mail)
+            >>> run_id = pgflow.enqueue_in(mail, 7, 60)
+            >>> print(pgflow.describe_queues())
+            mail:
+              mail of run 5eed0000-0000-0000-0000-000000000001, attempt 1, visible in 60 s, input 7
+        """
+        queues = ((slug, self.queued(slug)) for slug in self._workers.slugs)
+        return "\n".join(f"{slug}:\n{listed(tasks, self.now)}" for slug, tasks in queues if tasks)
+
     # Time and work
 
     def advance(self, seconds: float | timedelta) -> None:
