@@ -190,8 +190,8 @@ def unavailable_without(error: psycopg.Error, what: str) -> DatabaseUnavailable 
     state = error.sqlstate or "08"
     if not isinstance(error, psycopg.OperationalError) or not state.startswith(("08", "57P")):
         return None
-    said = " ".join(str(error).split())
-    return DatabaseUnavailable(f"cannot {what}: the connection is lost: {said}")
+    lost, said = "the connection is lost", " ".join(str(error).split())
+    return DatabaseUnavailable(f"cannot {what}: {lost}" + (f": {said}" if said != lost else ""))
 
 
 def is_passing(error: Exception) -> bool:

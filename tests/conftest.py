@@ -163,6 +163,13 @@ def newest(databases: Server) -> Iterator[Database]:
         yield database
 
 
+@pytest.fixture(params=["0.5.0", "0.8.1"])
+def core(request: pytest.FixtureRequest, databases: Server) -> Iterator[Database]:
+    """As `database`, with the oldest core and with the newest."""
+    with databases.database(request.param) as database:
+        yield database
+
+
 @pytest.fixture
 def empty(databases: Server) -> Iterator[str]:
     """The URL of a database that holds nothing."""

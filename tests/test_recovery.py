@@ -16,17 +16,9 @@ from pgflow_ref.operations import Recovered
 from tests.conftest import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from tests.conftest import Database, Server, Working
-
-CORES = ["0.5.0", "0.8.1"]
-
-
-@pytest.fixture(params=CORES)
-def core(request: pytest.FixtureRequest, databases: Server) -> Iterator[Database]:
-    with databases.database(request.param) as database:
-        yield database
+    from tests.conftest import Database, Working
 
 
 def a_flow(**options: int) -> Flow:

@@ -13,12 +13,12 @@ from pgflow_ref.capabilities import Capabilities, probe
 from pgflow_ref.compare import differences, mismatch, unsupported
 from pgflow_ref.compile import check, compile_flow, in_order, step_sql
 from pgflow_ref.errors import CoreUnsupported, FlowBusy, FlowMismatch, InvalidFlow
+from pgflow_ref.flow import Flow
 from pgflow_ref.shape import FlowShape, Options, StepShape, check_slug
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgflow_ref.flow import Flow
     from pgflow_ref.operations import Queue, StoredFlow
 
 _TRIES: Final = 5
@@ -52,6 +52,8 @@ def flow_exists(flow: Flow | str) -> Call[bool]:
 
 def ensure_flow(flow: Flow) -> Call[tuple[str, ...]]:
     """Create what is missing of a flow; see `PgFlow.ensure_flow`."""
+    if not isinstance(flow, Flow):
+        raise InvalidFlow("what is to be ensured is given as a Flow, with its steps", flow=flow)
     shape = flow.shape
     check(shape)
     statements: tuple[str, ...] = yield Atomic(_ensure(shape))
