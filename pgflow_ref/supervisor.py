@@ -148,8 +148,14 @@ class Supervisor:
     ) -> Worker:
         given = {} if self._config is None else asdict(self._config)
         config = WorkerConfig.of(**{**given, **options})
-        more: dict[str, Any] = {"listeners": self._listeners} if self._listeners else {}
-        return Worker(flow, url, config, prepare=self._prepare, on_ready=on_ready, **more)
+        return Worker(
+            flow,
+            url,
+            config,
+            prepare=self._prepare,
+            on_ready=on_ready,
+            listeners=self._listeners,
+        )
 
 
 class Background:
