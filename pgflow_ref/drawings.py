@@ -64,10 +64,14 @@ def took(span: timedelta) -> str:
     if seconds < _MINUTE:
         return f"{seconds:.1f} s"
     if seconds < _HOUR:
-        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+        return _two(whole // _MINUTE, "min", whole % _MINUTE, "s")
     if seconds < _DAY:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
-    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+        return _two(whole // _HOUR, "h", whole % _HOUR // _MINUTE, "min")
+    return _two(whole // _DAY, "d", whole % _DAY // _HOUR, "h")
+
+
+def _two(large: int, unit: str, small: int, smaller_unit: str) -> str:
+    return f"{large} {unit} {small} {smaller_unit}" if small else f"{large} {unit}"
 
 
 def local(at: datetime) -> str:
@@ -83,8 +87,15 @@ def grid(*names: str) -> Table:
     return table
 
 
-def mark(status: str) -> Text:
-    """How a state looks; one that is not known, as it is called."""
+def mark(status: str, attempts: int | None = None) -> Text:
+    """How a state looks; one that is not known, as it is called.
+
+    Args:
+        status: of a step or a run.
+        attempts: of a step, at its task: where there is none yet, it waits in the queue.
+    """
+    if status == "started" and attempts == 0:
+        return Text("◦ queued", "cyan")
     return MARKS.get(status, Text(f"? {one_line(status)}"))
 
 
@@ -233,7 +244,7 @@ def _steps(run: Run, now: datetime) -> Table:
     for state in run.step_states:
         table.add_row(
             state.step_slug,
-            mark(state.status),
+            mark(state.status, state.attempts),
             str(state.attempts) if state.attempts else "",
             _took(state, now),
             Text(one_line(state.error_message or ""), "" if state.status == "failed" else "dim"),

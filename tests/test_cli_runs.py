@@ -175,7 +175,7 @@ def test_status_shows_the_steps(database: Database, call: Call) -> None:
     result = call("status", run_id, "--url", database.url)
     assert (result.returncode, result.stderr) == (0, "")
     assert f"hello ▶ running  run {run_id}" in result.stdout
-    assert "greet   ▶ running" in result.stdout
+    assert "greet   ◦ queued" in result.stdout
     assert "shout   · waiting" in result.stdout
     told_all = json.loads(call("status", run_id, "--json", "--url", database.url).stdout)
     assert (told_all["run_id"], told_all["input"]) == (str(run_id), "Ada")

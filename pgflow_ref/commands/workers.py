@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+import sys
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import click
 
 from pgflow_ref.commands.words import find_flow, prepare_option, reading, url_option
 from pgflow_ref.config import SignalStrategy, SyncHandlers, WorkerConfig
+from pgflow_ref.json_contract import encode, printable
+from pgflow_ref.logs import ConsoleLog, JsonLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgflow_ref.flow import Flow
+    from pgflow_ref.telemetry import Listener
 
 _DEFAULTS: Final = WorkerConfig()
 _OFF: Final = "off"
@@ -83,25 +88,85 @@ def _config_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@click.argument("flow", metavar="MODULE:FLOW", callback=reading(find_flow))
+@click.argument(
+    "flows", metavar="MODULE:FLOW...", nargs=-1, required=True, callback=reading(find_flow)
+)
 @url_option
 @_config_options
 @prepare_option
-def worker(flow: Flow, url: str, prepare: bool, **options: Any) -> None:
+@click.option(
+    "--log",
+    type=click.Choice(["console", "json", "none"]),
+    default="console",
+    help="What it says on standard error.",
+)
+@click.option("--json", "log", flag_value="json", help="The same as --log json.")
+@click.option("--log-outputs", is_flag=True, help="Show outputs in the log; they may be secret.")
+def worker(
+    flows: tuple[Flow, ...], url: str, prepare: bool, log: str, log_outputs: bool, **options: Any
+) -> None:
     """Work on the tasks of flows until SIGTERM or Ctrl-C.
 
-    A flow is given as module:name, or path/to/file.py:name. Asked to stop, the worker finishes what
-    it runs; asked twice, it gives that back at once, and another worker may take it.
+    A flow is given as module:name, or path/to/file.py:name. Each has a worker of its own with these
+    options, all in this process. Asked to stop, they finish what they run; asked twice, they give
+    that back at once, and another worker may take it.
 
     \b
     Examples:
         pgflow-ref worker shop.flows:process_order
-        pgflow-ref worker flows.py:order --max-concurrency 50
-        pgflow-ref worker flows.py:order --signal-strategy notify
+        pgflow-ref worker flows.py:order flows.py:refund --max-concurrency 50 --log json
+        pgflow-ref worker flows.py:order --signal-strategy notify --sync-handlers processes
 
     Exit codes: 0 it was asked to stop and has stopped; 2 it could not begin.
     """
-    from pgflow_ref.worker import Worker  # loads psycopg and asyncio
+    from pgflow_ref.client import PgFlow  # loads psycopg and asyncio
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    Worker(flow, url, prepare=prepare, **options).run()
+    config = WorkerConfig.of(**options)
+    _refuse_repeated(flows)
+    _set_up_logging(log)
+    listeners = _listeners(log, log_outputs)
+    PgFlow(url, flows=flows, prepare=prepare, listeners=listeners, config=config).run()
+
+
+def _refuse_repeated(flows: tuple[Flow, ...]) -> None:
+    slugs = [flow.slug for flow in flows]
+    for slug in slugs:
+        if slugs.count(slug) > 1:
+            raise click.UsageError(f"flow {slug!r} is given {slugs.count(slug)} times")
+
+
+def _listeners(log: str, outputs: bool) -> tuple[Listener, ...]:
+    if log == "console":
+        return (ConsoleLog(outputs=outputs),)
+    return (JsonLog(outputs=outputs),) if log == "json" else ()
+
+
+def _set_up_logging(log: str) -> None:
+    """What is said beyond the events, by the worker and by handlers, in the same form."""
+    if log == "none":
+        logging.disable()
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        JsonFormatter()
+        if log == "json"
+        else logging.Formatter("%(asctime)s.%(msecs)03d  %(levelname)s %(message)s", "%H:%M:%S")
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class JsonFormatter(logging.Formatter):
+    """A logged line as one JSON object, with the keys time, level, logger, message and error."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write it."""
+        at = datetime.fromtimestamp(record.created, timezone.utc)
+        said = {
+            "time": at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": printable(record.getMessage()),
+        }
+        if record.exc_info:
+            said["error"] = printable(self.formatException(record.exc_info))
+        return encode(said)
