@@ -87,16 +87,20 @@ def grid(*names: str) -> Table:
     return table
 
 
-def mark(status: str, attempts: int | None = None) -> Text:
-    """How a state looks; one that is not known, as it is called.
-
-    Args:
-        status: of a step or a run.
-        attempts: of a step, at its task: where there is none yet, it waits in the queue.
-    """
-    if status == "started" and attempts == 0:
-        return Text("◦ queued", "cyan")
+def mark(status: str) -> Text:
+    """How a state looks; one that is not known, as it is called."""
     return MARKS.get(status, Text(f"? {one_line(status)}"))
+
+
+def step_mark(state: StepState) -> Text:
+    """How a step's state looks: whether a worker has its task, and of several tasks how many."""
+    drawn = mark(state.status)
+    if state.status == "started" and not state.tasks_started:
+        first = state.attempts == 0
+        drawn = Text("◦ queued", "cyan") if first else Text("↻ to be retried", "yellow")
+    tasks = state.tasks_queued + state.tasks_started + state.tasks_completed
+    several = f" {state.tasks_completed}/{tasks}" if tasks > 1 else ""
+    return Text.assemble(drawn, several)
 
 
 def run_drawing(run: Run, now: datetime) -> RenderableType:
@@ -244,7 +248,7 @@ def _steps(run: Run, now: datetime) -> Table:
     for state in run.step_states:
         table.add_row(
             state.step_slug,
-            mark(state.status, state.attempts),
+            step_mark(state),
             str(state.attempts) if state.attempts else "",
             _took(state, now),
             Text(one_line(state.error_message or ""), "" if state.status == "failed" else "dim"),

@@ -179,6 +179,8 @@ def test_status_shows_the_steps(database: Database, call: Call) -> None:
     assert "shout   · waiting" in result.stdout
     told_all = json.loads(call("status", run_id, "--json", "--url", database.url).stdout)
     assert (told_all["run_id"], told_all["input"]) == (str(run_id), "Ada")
+    counts = ("tasks_queued", "tasks_started", "tasks_completed")
+    assert [[step[name] for name in counts] for step in told_all["steps"]] == [[1, 0, 0], [0, 0, 0]]
 
 
 @pytest.mark.parametrize("run_id", ["nonsense", str(UUID(int=7)), "\x1b[2J"])

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from rich.console import Console
 
-from pgflow_ref.drawings import graph_drawing, progress_drawing, run_drawing, took
+from pgflow_ref.drawings import graph_drawing, progress_drawing, run_drawing, step_mark, took
 from pgflow_ref.operations import Run, StepState
 from pgflow_ref.shape import FlowShape, StepShape
 
@@ -66,7 +66,14 @@ def run(status: str, *steps: StepState, **given: Any) -> Run:
 GOING = run(
     "started",
     step("check", "completed", attempts=1, started_at=START, completed_at=later(0.4)),
-    step("stock", "started", attempts=2, started_at=later(1), error_message="no\nanswer"),
+    step(
+        "stock",
+        "started",
+        attempts=2,
+        started_at=later(1),
+        error_message="no\nanswer",
+        tasks_started=1,
+    ),
     step("confirm", "created", remaining_deps=1),
 )
 
@@ -88,6 +95,20 @@ check     ✓ completed   1          0.4 s
 stock     ▶ running     2          2.5 s   no\\nanswer
 confirm   · waiting"""
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "drawn"),
+    [
+        ({"tasks_queued": 1}, "◦ queued"),
+        ({"tasks_queued": 1, "attempts": 1}, "↻ to be retried"),
+        ({"tasks_started": 1, "attempts": 1}, "▶ running"),
+        ({"tasks_queued": 2, "tasks_started": 1, "tasks_completed": 4}, "▶ running 4/7"),
+        ({}, "◦ queued"),
+    ],
+)
+def test_what_a_started_step_waits_for(given: dict[str, Any], drawn: str) -> None:
+    assert step_mark(step("a", "started", **given)).plain == drawn
 
 
 def test_a_run_that_is_completed() -> None:

@@ -160,19 +160,19 @@ def test_get_run() -> None:
 def test_get_run_with_states() -> None:
     read = ops.get_run_with_states(RUN_ID).read
     assert read([]) is None
-    a = ("a", "completed", 0, 1, None, NOW, NOW, LATER, None)
-    b = ("b", "failed", 0, 3, "boom", NOW, NOW, None, LATER)
+    a = ("a", "completed", 0, 1, None, NOW, NOW, LATER, None, 0, 0, 3)
+    b = ("b", "failed", 0, 3, "boom", NOW, NOW, None, LATER, 2, 1, 0)
     run = read([(*RUN_ROW, *a), (*RUN_ROW, *b)])
     assert run is not None
     assert run.step_states == (
-        StepState("a", "completed", 0, 1, None, NOW, NOW, LATER, None),
-        StepState("b", "failed", 0, 3, "boom", NOW, NOW, None, LATER),
+        StepState("a", "completed", 0, 1, None, NOW, NOW, LATER, None, 0, 0, 3),
+        StepState("b", "failed", 0, 3, "boom", NOW, NOW, None, LATER, 2, 1, 0),
     )
     assert run.output == {"s": Decimal("1e400")}
 
 
 def test_a_run_without_steps() -> None:
-    run = ops.get_run_with_states(RUN_ID).read([(*OPEN_ROW, *[None] * 9)])
+    run = ops.get_run_with_states(RUN_ID).read([(*OPEN_ROW, *[None] * 9, 0, 0, 0)])
     assert run is not None
     assert run.step_states == ()
 

@@ -40,6 +40,9 @@ class StepState:
         started_at: when its task was queued, or None.
         completed_at: or None.
         failed_at: or None.
+        tasks_queued: tasks that wait in the queue: for a worker, or for their next attempt.
+        tasks_started: tasks that a worker has.
+        tasks_completed: tasks that are completed.
 
     Example:
         for state in pgflow.get_run_with_states(run_id).step_states:
@@ -55,6 +58,9 @@ class StepState:
     started_at: datetime | None
     completed_at: datetime | None
     failed_at: datetime | None
+    tasks_queued: int = 0
+    tasks_started: int = 0
+    tasks_completed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,13 +227,15 @@ def get_run_with_states(run_id: UUID) -> Operation[Run | None]:
         "SELECT r.run_id, r.flow_slug, r.status, r.input::text, r.output::text, r.remaining_steps,"
         " r.started_at, r.completed_at, r.failed_at, s.step_slug, s.status, s.remaining_deps,"
         " coalesce(t.attempts, 0), coalesce(t.error_message, s.error_message), s.created_at,"
-        " s.started_at, s.completed_at, s.failed_at"
+        " s.started_at, s.completed_at, s.failed_at, t.queued, t.started, t.completed"
         " FROM pgflow.runs r"
         " LEFT JOIN pgflow.step_states s USING (run_id)"
         " LEFT JOIN pgflow.steps d ON d.flow_slug = s.flow_slug AND d.step_slug = s.step_slug"
         " LEFT JOIN LATERAL (SELECT max(attempts_count) AS attempts, max(error_message) AS"
-        " error_message FROM pgflow.step_tasks WHERE run_id = s.run_id"
-        " AND step_slug = s.step_slug) t ON true"
+        " error_message, count(*) FILTER (WHERE status = 'queued') AS queued,"
+        " count(*) FILTER (WHERE status = 'started') AS started,"
+        " count(*) FILTER (WHERE status = 'completed') AS completed"
+        " FROM pgflow.step_tasks WHERE run_id = s.run_id AND step_slug = s.step_slug) t ON true"
         " WHERE r.run_id = %(run_id)s ORDER BY d.step_index",
         {"run_id": run_id},
         _run_with_states,

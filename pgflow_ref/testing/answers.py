@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pgflow_ref.operations import Operation, Row
     from pgflow_ref.testing.database import Database
 
+_COUNTED: Final = ("queued", "started", "completed")
 _MAX_INTEGER: Final = 2**31 - 1
 
 
@@ -116,7 +117,9 @@ def _of_step(run: Run, slug: str) -> Row:
     attempts = max((task.attempts_count for task in tasks), default=0)
     errors = (task.error_message for task in tasks if task.error_message is not None)
     error = max(errors, default=state.error_message)
-    return (slug, state.status, state.remaining_deps, attempts, error, *map(_moment, state[8:]))
+    moments = map(_moment, state[8:])
+    counts = (sum(task.status == status for task in tasks) for status in _COUNTED)
+    return (slug, state.status, state.remaining_deps, attempts, error, *moments, *counts)
 
 
 def _moment(instant: int | None) -> datetime | None:
