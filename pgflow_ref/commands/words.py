@@ -48,6 +48,8 @@ def find_flow(text: str) -> Flow:
         ValueError: the text has another form.
         click.ClickException: the module cannot be imported, or has no such flow.
     """
+    if "://" in text:
+        raise ValueError("this is no flow but a URL; a database is given with --url")
     module_name, _, name = text.rpartition(":")
     if not module_name or not name:
         raise ValueError(f"{text!r} is not of the form module:flow")
