@@ -15,7 +15,8 @@ uses its words instead, with `as_text`, `as_record` and `level`:
     Worker(flow, url, listeners=[to_logging])
 
 What a worker has to say beyond its events (that the database is away, that a result is dropped)
-goes through `logging`, to loggers below `pgflow_ref`.
+goes through `logging`, to loggers below `pgflow_ref`. Failed attempts go there too, for those who
+do not listen: to `pgflow_ref.worker.failures`, which who listens may silence.
 """
 
 from __future__ import annotations
@@ -269,9 +270,13 @@ def _subject(event: Event) -> str:
     if event.step_slug is not None:
         index = f"[{event.task_index}]" if event.task_index else ""
         return f"{event.flow_slug}.{event.step_slug}{index}"
-    if event.name.startswith("pgflow.worker."):
+    if _is_of_worker(event):
         return f"worker {one_line(event.worker_name or event.flow_slug or '')}".rstrip()
     return event.flow_slug or ""
+
+
+def _is_of_worker(event: Event) -> bool:
+    return event.name.startswith("pgflow.worker.")
 
 
 def _details(event: Event, outputs: bool) -> list[str]:
@@ -283,7 +288,7 @@ def _details(event: Event, outputs: bool) -> list[str]:
     if event.count is not None:
         details.append(f"{event.count} {'step' if event.name == 'pgflow.flow.ensured' else 'task'}")
         details[-1] += "" if event.count == 1 else "s"
-    if event.step_slug is None and event.worker_id is not None:
+    if event.step_slug is None and _is_of_worker(event) and event.worker_id is not None:
         if event.worker_name not in (None, event.flow_slug):
             details.append(f"flow {event.flow_slug}")
         details.append(f"id {event.worker_id}")

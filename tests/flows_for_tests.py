@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pgflow_ref import Flow
+from pgflow_ref import Flow, TaskFailed
 
 if TYPE_CHECKING:
     from pgflow_ref import Context
@@ -45,6 +45,14 @@ def wait_for_ever(path: str, ctx: Context) -> None:
         time.sleep(0.01)
     Path(path).touch()
     threading.Event().wait()
+
+
+fragile = Flow("fragile", max_attempts=1)
+
+
+@fragile.step("fall")
+def fall(_given: object, _ctx: Context) -> None:
+    raise TaskFailed("it broke\nin two")
 
 
 no_flow = "hello"

@@ -171,8 +171,11 @@ def test_a_module_that_cannot_be_imported(name: str, tmp_path: Path, call: Call)
         (f"{FLOWS}:", "is not of the form module:flow"),
         ("nowhere.py:flow", "No module named 'nowhere'"),
         ("tests.nowhere:flow", "No module named 'tests.nowhere'"),
-        (f"{FLOWS}:bye", "has no flow 'bye'; its flows are: hello, patient, stubborn"),
-        (f"{FLOWS}:no_flow", "has no flow 'no_flow'; its flows are: hello, patient, stubborn"),
+        (f"{FLOWS}:bye", "has no flow 'bye'; its flows are: fragile, hello, patient, stubborn"),
+        (
+            f"{FLOWS}:no_flow",
+            "has no flow 'no_flow'; its flows are: fragile, hello, patient, stubborn",
+        ),
         ("json:loads", "module json has no flow 'loads'; it has no flows"),
     ],
 )

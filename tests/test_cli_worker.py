@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgflow_ref.commands import cli
-from pgflow_ref.commands.workers import JsonFormatter
+from pgflow_ref.commands.workers import JsonFormatter, LineFormatter
 from pgflow_ref.config import WorkerConfig
 from tests.command_line import FLOWS, NOWHERE, running, told
 from tests.conftest import PATIENCE, wait_until
-from tests.flows_for_tests import hello, patient
+from tests.flows_for_tests import fragile, hello, patient
 
 if TYPE_CHECKING:
     from tests.command_line import Call
@@ -78,16 +78,25 @@ def test_the_log_shows_outputs_when_asked_to(database: Database) -> None:
     assert "Traceback" not in text
 
 
+@pytest.mark.parametrize("log", ["console", "json"])
+def test_a_failure_is_told_once(log: str, database: Database) -> None:
+    database.add(fragile)
+    words = ("worker", f"{FLOWS}:fragile", "--url", database.url, "--log", log, *QUICK)
+    lines = logged(words, database, "fragile")
+    assert sum("it broke" in line and "run" in line for line in lines) == 2  # the task, the run
+    assert all("\\nin two" in line for line in lines if "it broke" in line)
+
+
 def test_no_log(database: Database) -> None:
     database.add(hello)
     words = ("worker", f"{FLOWS}:hello", "--url", database.url, "--log", "none", *QUICK)
     assert logged(words, database) == []
 
 
-def logged(words: tuple[str, ...], database: Database) -> list[str]:
-    """The lines of a worker that does one run of `hello`."""
+def logged(words: tuple[str, ...], database: Database, flow: str = "hello") -> list[str]:
+    """The lines of a worker that does one run."""
     with running(*words) as process:
-        run_id = database.start("hello", "Ada")
+        run_id = database.start(flow, "Ada")
         wait_until(lambda: database.run(run_id).is_over or process.poll() is not None)
         process.terminate()
         out, err = process.communicate(timeout=PATIENCE)
@@ -113,6 +122,15 @@ def logged(words: tuple[str, ...], database: Database) -> list[str]:
 )
 def test_wrong_words(words: list[str], said: str, call: Call) -> None:
     assert said in told(call("worker", f"{FLOWS}:hello", "--url", NOWHERE, *words))
+
+
+def test_what_is_logged_beyond_events_is_one_line() -> None:
+    record = logging.LogRecord(
+        "shop", logging.ERROR, __file__, 1, "no %s\nat \x1b[31mall", ("way",), None
+    )
+    text = LineFormatter().format(record)
+    assert text.endswith("  ERROR: no way\\nat \\x1b[31mall")
+    assert record.getMessage() == "no way\nat \x1b[31mall"
 
 
 def test_what_is_logged_beyond_events_is_json_as_well() -> None:

@@ -74,7 +74,10 @@ STORY = [
         flow_slug="order", count=2,
     ),
     Event(name="pgflow.run.completed", at=AT, flow_slug="order", run_id=RUN, output=None),
-    Event(name="pgflow.run.failed", at=AT, flow_slug="order", run_id=RUN, reason="it broke"),
+    Event(
+        name="pgflow.run.failed", at=AT, worker_id=WORKER, flow_slug="order", run_id=RUN,
+        reason="it broke",
+    ),
     Event(
         name="pgflow.worker.stop", at=AT, worker_id=WORKER, worker_name="order", flow_slug="order"
     ),

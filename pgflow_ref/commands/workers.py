@@ -12,7 +12,7 @@ import click
 from pgflow_ref.commands.words import find_flow, prepare_option, reading, url_option
 from pgflow_ref.config import SignalStrategy, SyncHandlers, WorkerConfig
 from pgflow_ref.json_contract import encode, printable
-from pgflow_ref.logs import ConsoleLog, JsonLog
+from pgflow_ref.logs import ConsoleLog, JsonLog, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,12 +147,21 @@ def _set_up_logging(log: str) -> None:
         logging.disable()
         return
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter()
-        if log == "json"
-        else logging.Formatter("%(asctime)s.%(msecs)03d  %(levelname)s %(message)s", "%H:%M:%S")
-    )
+    handler.setFormatter(JsonFormatter() if log == "json" else LineFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("pgflow_ref.worker.failures").disabled = True  # the events tell of them
+
+
+class LineFormatter(logging.Formatter):
+    """A logged line with the time as `ConsoleLog` writes it; what it says is one line."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s.%(msecs)03d  %(levelname)s: %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
+        """Write it; a traceback comes in lines of its own."""
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
 
 
 class JsonFormatter(logging.Formatter):

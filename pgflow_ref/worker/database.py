@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pgflow_ref.worker.telling import Telling
 
 log: Final = logging.getLogger("pgflow_ref.worker")
+failures: Final = logging.getLogger("pgflow_ref.worker.failures")  # who listens hears of them too
 
 
 class Database:
@@ -259,7 +260,7 @@ class Database:
                 self._accepted(result)
             elif answer.status == "failed":
                 # A map step waits for this output, and it is no array.
-                log.warning("%s failed: %s", result.task, answer.error_message)
+                failures.warning("%s failed: %s", result.task, answer.error_message)
                 self._telling.recorded(result, answer.error_message or "")
             else:
                 self._drop(result, f"its run has {answer.run_status}")
@@ -287,7 +288,7 @@ class Database:
 
     def _accepted(self, result: Result) -> None:
         if isinstance(result.outcome, Failed):
-            log.warning("%s failed: %s", result.task, result.outcome.message)
+            failures.warning("%s failed: %s", result.task, result.outcome.message)
         self._telling.recorded(result)
 
     def _drop(self, result: Result, why: str) -> None:
