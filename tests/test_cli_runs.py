@@ -20,8 +20,8 @@ from pgflow_ref.commands.words import duration, instant
 from pgflow_ref.errors import TaskFailed
 from pgflow_ref.flow import Flow
 from pgflow_ref.json_contract import encode
-from tests.command_line import FLOWS, NOWHERE, command, ended, running, told
-from tests.conftest import wait_until
+from tests.command_line import ENVIRONMENT, FLOWS, NOWHERE, command, ended, running, told
+from tests.conftest import PATIENCE, wait_until
 from tests.flows_for_tests import hello
 
 if TYPE_CHECKING:
@@ -234,6 +234,19 @@ def test_a_reader_that_has_gone_is_no_error(database: Database) -> None:
         database.rows("UPDATE pgflow.runs SET status = 'failed', failed_at = now()")
         assert process.stderr.read() == ""
         assert process.wait(30) == 141
+
+
+@pytest.mark.parametrize("words", [["doctor"], ["flows", "--json"], ["compile", f"{FLOWS}:hello"]])
+def test_a_reader_that_was_never_there(words: list[str], database: Database) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {**ENVIRONMENT, "DATABASE_URL": database.url}
+    with subprocess.Popen(
+        command(*words), stdout=writer, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        os.close(writer)
+        _, stderr = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, stderr) == (141, "")
 
 
 def test_a_terminal_is_redrawn(database: Database, work: Callable[..., Any]) -> None:

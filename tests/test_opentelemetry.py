@@ -23,12 +23,15 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+import pgflow_ref
 from pgflow_ref.flow import Context
 from pgflow_ref.opentelemetry import Bridge, run_context, sampled, span_context
 from pgflow_ref.telemetry import EVENT_NAMES, Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from tests.conftest import Database, Working
 
 RUN = UUID("67e55044-10b1-426f-9247-bb680e5fe0c8")
 WORKER = UUID("00000000-0000-4000-8000-000000000001")
@@ -392,11 +395,60 @@ def collected(sdk: Sdk) -> dict[str, dict[object, float]]:
     found: dict[str, dict[object, float]] = {}
     for resource in data.resource_metrics if data else ():
         for metric in resource.scope_metrics[0].metrics:
+            if not metric.name.startswith("pgflow.queue."):
+                continue
             for point in metric.data.data_points:
                 assert isinstance(point, NumberDataPoint)
                 flow = (point.attributes or {})["pgflow.flow"]
                 found.setdefault(metric.name, {})[flow] = point.value
     return found
+
+
+# With a worker and a client
+
+
+def test_what_a_worker_and_a_client_tell(
+    sdk: Sdk, database: Database, work: Callable[..., Working]
+) -> None:
+    flow = pgflow_ref.Flow("watched", max_attempts=2, base_delay=1)
+
+    @flow.step()
+    def fail_once(_given: object, ctx: Context) -> str:
+        if ctx.attempt == 1:
+            raise pgflow_ref.TaskFailed("not yet")
+        return "done"
+
+    @flow.step(depends_on=[fail_once])
+    async def after(deps: dict[str, str], _ctx: Context) -> str:
+        return deps["fail_once"]
+
+    bridge = sdk.bridge(health=pgflow_ref.PgFlow(database.connection).health_check)
+    with pgflow_ref.PgFlow(database.url, listeners=[bridge]) as pgflow:
+        run_id = pgflow.start_flow(database.add(flow), None)
+    found = collected(sdk)
+    assert found["pgflow.queue.depth"] == {"watched": 1}
+    assert set(found["pgflow.queue.oldest"]) == {"watched"}
+    working = work(flow, listeners=[bridge])
+    assert database.finish(run_id).status == "completed"
+    working.stop()
+    started, *tasks = sdk.spans()
+    assert (started.name, [link.context.trace_id for link in started.links]) == (
+        "watched run started",
+        [run_id.int],
+    )
+    assert [(span.name, span.status.description) for span in tasks] == [
+        ("watched.fail_once", "not yet"),
+        ("watched.fail_once", None),
+        ("watched.after", None),
+    ]
+    assert {span.context.trace_id for span in tasks} == {run_id.int}
+    assert not any(map(lost, tasks))
+    assert sdk.points("pgflow.tasks") == {
+        ("watched", "error", "fail_once"): 1,
+        ("watched", "completed", "fail_once"): 1,
+        ("watched", "completed", "after"): 1,
+    }
+    assert sdk.points("pgflow.runs") == {("watched", "started"): 1, ("watched", "completed"): 1}
 
 
 # Without an SDK

@@ -10,13 +10,14 @@ import click
 
 from pgflow_ref import __version__
 from pgflow_ref.commands import cores, databases, definitions, doctor, runs, upkeep, workers
+from pgflow_ref.commands.output import ReaderGone
 
-
-class ReaderGone(Exception):
-    """Nobody reads what is written any more. Of a BrokenPipeError, click would make a failure."""
+__all__ = ["ReaderGone", "cli"]
 
 
 class _Group(click.Group):
+    """A group whose commands are silent where nobody reads; click would exit with 1."""
+
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)

@@ -20,9 +20,18 @@ if TYPE_CHECKING:
     from pgflow_ref.operations import Run
 
 
+class ReaderGone(Exception):
+    """Nobody reads what is written any more. Of a BrokenPipeError, click and rich make a 1."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise ReaderGone
+
+
 def console(*, stderr: bool = False) -> Console:
     """Where to draw; what is drawn says itself what is bright."""
-    return Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+    return _Console(stderr=stderr, highlight=False, emoji=False, markup=False)
 
 
 def show(*drawn: RenderableType) -> None:
