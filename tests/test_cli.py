@@ -253,6 +253,9 @@ def test_install_puts_a_core_there_once(empty: str, call: Call) -> None:
     assert second.stdout.startswith("pgflow core 0.5.0 with pgmq 1.11.1: there already\n")
     assert "realtime.send is a stand-in" in first.stdout
 
+    found = json.loads(call("install", empty, "--json").stdout)
+    assert (found["core"], found["changed"]) == ("0.5.0", False)
+
     refused = told(call("install", empty, "--core", "0.8.1"))
     assert "0.5.0" in refused
     assert "nothing was changed" in refused
@@ -311,6 +314,24 @@ def test_the_demo_shows_the_result() -> None:
     assert '"total": 18.8' in result.stdout
     assert "the warehouse does not answer" in result.stdout
     assert "Traceback" not in result.stderr
+
+
+def test_the_demo_as_json(database: Database, call: Call) -> None:
+    result = call("demo", "--json", "--url", database.url)
+    assert (result.returncode, result.stderr) == (0, "")
+    found = json.loads(result.stdout)
+    assert (found["status"], found["output"]["confirm"]["total"]) == ("completed", 18.8)
+    assert [step["attempts"] for step in found["steps"]] == [1, 1, 2, 1]
+
+
+def test_up_says_its_url_as_json() -> None:
+    with running("up", "--core", "none", "--json") as process:
+        assert process.stdout is not None
+        found = json.loads(process.stdout.readline())
+        psycopg.connect(found["url"]).close()
+        assert found["core"] == "none"
+        process.terminate()
+        ended(process)
 
 
 def test_a_demo_that_cannot_be_shown(empty: str, call: Call) -> None:

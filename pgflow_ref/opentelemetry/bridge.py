@@ -1,74 +1,33 @@
-"""A listener that makes spans and metrics of events: the extra `pgflow-ref[opentelemetry]`.
-
-    bridge = Bridge(health=pgflow.health_check)
-    Worker(flow, url, listeners=[bridge])
-
-It knows OpenTelemetry's API alone. What is measured and where it goes, the application's own SDK
-says; without one, nothing is.
-
-**One trace for each run.** Nobody carries a trace from worker to worker: the run's id is all that
-they share, so the trace is derived from it, by a rule that fits in a sentence and holds in any
-language. The trace's id is the run's id, its 32 hexadecimal digits without hyphens; the parent of
-all its spans is the last 16 of these digits. That parent stands for the run itself; no process ever
-sends it. In W3C's words, run 67e55044-10b1-426f-9247-bb680e5fe0c8 is
-
-    traceparent: 00-67e5504410b1426f9247bb680e5fe0c8-9247bb680e5fe0c8-01
-
-**Sampling** is decided by the run's id too (`sampled`), so that all processes keep the same runs,
-whole. A `TraceIdRatioBased` sampler of the SDK's would not do: it compares the digits that are
-constant in every UUID's id, and takes almost all runs or none. The SDK's default sampler heeds what
-is decided here.
-
-**Spans**
-
-| span | kind | when | in which trace |
-|---|---|---|---|
-| `FLOW.STEP` | consumer | each attempt, from its start until its result is recorded | the run's |
-| `FLOW run started` | producer | where a run is started | the caller's, linked to the run's |
-
-An attempt that failed has the status error, with the reason. A span whose end is never heard of is
-ended all the same: by the next attempt of its task, by its worker's stop, or when too many are
-open; it then has `pgflow.task.lost`.
-
-**Metrics**, all with `pgflow.flow`; those of tasks with `pgflow.step` as well
-
-| metric | kind | unit | |
-|---|---|---|---|
-| `pgflow.tasks` | counter | {attempt} | by `pgflow.outcome`: completed, error, timeout, stopped |
-| `pgflow.task.duration` | histogram | s | of handlers, by the same |
-| `pgflow.runs` | counter | {run} | by `pgflow.outcome`: started, completed, failed |
-| `pgflow.queue.depth` | gauge | {message} | messages in the flow's queue, with `health` |
-| `pgflow.queue.oldest` | gauge | s | the age of the oldest of them, with `health` |
-"""
+"""The listener: spans that wait for their end, and metrics."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
 
 from opentelemetry import metrics, trace
-from opentelemetry.metrics import Observation
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
 from pgflow_ref import __version__
+from pgflow_ref.opentelemetry.queues import observe_queues
+from pgflow_ref.opentelemetry.traces import run_context, sampled, span_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
     from opentelemetry.context import Context as OtelContext
-    from opentelemetry.metrics import CallbackOptions, MeterProvider
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Span, TracerProvider
 
     from pgflow_ref.flow import Context
+    from pgflow_ref.opentelemetry.queues import Health
     from pgflow_ref.telemetry import Event
 
 Attributes: TypeAlias = "dict[str, str | int | float | bool]"
 
-_LOW_56: Final = (1 << 56) - 1
-_LOW_64: Final = (1 << 64) - 1
 _NANOSECONDS: Final = 1_000_000_000
 _NAMES: Final = {
     "flow_slug": "pgflow.flow",
@@ -79,93 +38,6 @@ _NAMES: Final = {
     "worker_id": "pgflow.worker.id",
     "worker_name": "pgflow.worker.name",
 }
-
-
-class FlowHealth(Protocol):
-    """What the bridge needs to know of a flow."""
-
-    @property
-    def flow_slug(self) -> str:
-        """The flow."""
-
-    @property
-    def messages(self) -> int:
-        """Messages in its queue."""
-
-    @property
-    def oldest_message(self) -> float | None:
-        """Seconds since the oldest of them came, or None where there is none."""
-
-
-class Health(Protocol):
-    """What `PgFlow.health_check` answers, as far as the bridge needs it."""
-
-    @property
-    def flows(self) -> Sequence[FlowHealth]:
-        """The flows in the database."""
-
-
-def span_context(run_id: UUID, *, ratio: float = 1.0) -> SpanContext:
-    """The run as the parent of its spans: its trace, in every process and every language.
-
-    Args:
-        run_id: the run.
-        ratio: the share of runs that are kept; see `sampled`.
-
-    Raises:
-        ValueError: the ratio is not between 0 and 1.
-
-    Example:
-        >>> context = span_context(UUID("67e55044-10b1-426f-9247-bb680e5fe0c8"))
-        >>> f"{context.trace_id:032x}-{context.span_id:016x}"
-        '67e5504410b1426f9247bb680e5fe0c8-9247bb680e5fe0c8'
-    """
-    flags = trace.TraceFlags.SAMPLED if sampled(run_id, ratio) else trace.TraceFlags.DEFAULT
-    return SpanContext(
-        # An id of zeros is none to OpenTelemetry; only a run id of somebody's making has them.
-        trace_id=run_id.int or 1,
-        span_id=run_id.int & _LOW_64 or 1,
-        is_remote=True,
-        trace_flags=trace.TraceFlags(flags),
-    )
-
-
-def sampled(run_id: UUID, ratio: float) -> bool:
-    """Whether a run is among the share of runs that are kept: the same answer everywhere.
-
-    The last 14 hexadecimal digits of the id are compared. They are random in ids of versions 4 and
-    7, which is what pgflow makes.
-
-    Args:
-        run_id: the run.
-        ratio: from 0, none, to 1, all.
-
-    Raises:
-        ValueError: the ratio is not between 0 and 1.
-
-    Example:
-        >>> run_id = UUID("67e55044-10b1-426f-9247-bb680e5fe0c8")
-        >>> sampled(run_id, 0.2), sampled(run_id, 0.3)
-        (False, True)
-    """
-    if not 0 <= ratio <= 1:  # so put, NaN is not
-        raise ValueError(f"the share of runs that are kept is between 0 and 1, not {ratio}")
-    return run_id.int & _LOW_56 < ratio * (_LOW_56 + 1)
-
-
-def run_context(run_id: UUID, *, ratio: float = 1.0) -> OtelContext:
-    """A context in which spans become part of the run's trace.
-
-    Args:
-        run_id: the run.
-        ratio: the share of runs that are kept; see `sampled`.
-
-    Example:
-        with tracer.start_as_current_span("pack", context=run_context(ctx.run_id)):
-            ...
-    """
-    parent = NonRecordingSpan(span_context(run_id, ratio=ratio))
-    return trace.set_span_in_context(parent)
 
 
 _Key: TypeAlias = "tuple[UUID | None, str | None, int | None]"
@@ -230,19 +102,7 @@ class Bridge:
             "pgflow.runs", "{run}", "Runs that were started, completed, failed"
         )
         if health is not None:
-            asked = _Asked(health)
-            meter.create_observable_gauge(
-                "pgflow.queue.depth",
-                [asked.observing("depth", lambda flow: flow.messages)],
-                "{message}",
-                "Messages in the queues of flows",
-            )
-            meter.create_observable_gauge(
-                "pgflow.queue.oldest",
-                [asked.observing("oldest", lambda flow: flow.oldest_message)],
-                "s",
-                "The age of the oldest message in the queues of flows",
-            )
+            observe_queues(meter, health)
 
     def __call__(self, event: Event) -> None:
         """Make of an event what there is to make."""
@@ -376,33 +236,3 @@ def _attributes(event: Event, *fields: str) -> Attributes:
 
 def _nanoseconds(at: float) -> int:
     return round(at * _NANOSECONDS)
-
-
-class _Asked:
-    """The health that one collection of metrics asks for once, though two gauges show it."""
-
-    def __init__(self, health: Callable[[], Health]) -> None:
-        self._health = health
-        self._lock = threading.Lock()
-        self._answer: Health | None = None
-        self._shown_by: set[str] = set()
-
-    def observing(
-        self, gauge: str, value_of: Callable[[FlowHealth], float | None]
-    ) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        """The callback of a gauge."""
-
-        def observe(_options: CallbackOptions) -> Iterable[Observation]:
-            for flow in self._for(gauge).flows:
-                value = value_of(flow)
-                if value is not None:
-                    yield Observation(value, {"pgflow.flow": flow.flow_slug})
-
-        return observe
-
-    def _for(self, gauge: str) -> Health:
-        with self._lock:
-            if self._answer is None or gauge in self._shown_by:
-                self._answer, self._shown_by = self._health(), set()
-            self._shown_by.add(gauge)
-            return self._answer
