@@ -85,7 +85,7 @@ class ConfigError(PgflowError, ValueError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
-        self.problems = tuple(problems)
+        self.problems: tuple[str, ...] = tuple(problems)
 
 
 class NotJson(PgflowError, ValueError):

@@ -177,7 +177,7 @@ base_delay=None, timeout=None, start_delay=None), step_type='single'),)
         timeout: int | None = None,
     ) -> None:
         self.slug = slug
-        self.options = Options(max_attempts, base_delay, timeout)
+        self.options: Options = Options(max_attempts, base_delay, timeout)
         self._steps: dict[str, AnyStep] = {}
         check_slug(slug, flow=slug)
         check_options(self.options, flow=slug)

@@ -196,7 +196,7 @@ class ConsoleLog:
     def __init__(
         self, stream: TextIO | None = None, *, outputs: bool = False, polls: bool = False
     ) -> None:
-        self.stream = sys.stderr if stream is None else stream
+        self.stream: TextIO = sys.stderr if stream is None else stream
         self._outputs = outputs
         self._polls = polls
         self._colours = _is_colourful(self.stream)
@@ -248,7 +248,7 @@ class JsonLog:
     def __init__(
         self, stream: TextIO | None = None, *, outputs: bool = False, polls: bool = False
     ) -> None:
-        self.stream = sys.stderr if stream is None else stream
+        self.stream: TextIO = sys.stderr if stream is None else stream
         self._outputs = outputs
         self._polls = polls
         self._lock = threading.Lock()

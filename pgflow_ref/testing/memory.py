@@ -99,7 +99,7 @@ class InMemory(RunCalls):
     def __init__(
         self, *flows: Flow, core: str | None = None, listeners: Iterable[Listener] = ()
     ) -> None:
-        self.core = profiles.known()[-1] if core is None else core
+        self.core: str = profiles.known()[-1] if core is None else core
         profile = profiles.load(self.core).profile
         has = profile.behaviours
         can = _Core(self.core, "start_delay" in has, "map_steps" in has)

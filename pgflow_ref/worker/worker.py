@@ -77,9 +77,10 @@ class Worker:
         check(flow.shape)
         if not flow.steps:
             raise InvalidFlow("it has no steps, so there is nothing to work on", flow=flow.slug)
-        self.flow = flow
-        self.config = config = WorkerConfig.of(**options) if config is None else config
-        self.worker_id = uuid4()
+        self.flow: Flow = flow
+        config = WorkerConfig.of(**options) if config is None else config
+        self.config: WorkerConfig = config
+        self.worker_id: UUID = uuid4()
         self._url = url
         self._on_ready = on_ready
         self._mailbox = Mailbox()
@@ -110,6 +111,9 @@ class Worker:
         Raises:
             DatabaseUnavailable, CoreMissing, CoreUnsupported, FlowNotFound, FlowMismatch: at the
                 start. Later the worker waits for a database that goes away.
+
+        Example:
+            Worker(order, url, max_concurrency=50).run()
         """
         # Not asyncio.run: it waits for every task to end, and a handler may refuse to.
         loop = asyncio.new_event_loop()
@@ -120,7 +124,11 @@ class Worker:
             loop.close()
 
     async def run_async(self, *, signals: bool = False) -> None:
-        """As `run`, in an event loop of yours; handlers that are coroutines run in it."""
+        """As `Worker.run`, in an event loop of yours; handlers that are coroutines run in it.
+
+        Example:
+            await asyncio.gather(Worker(order, url).run_async(), serve())
+        """
         loop = asyncio.get_running_loop()
         with self._lock:
             self._mailbox.open()
@@ -141,6 +149,9 @@ class Worker:
         """Ask the worker to stop: it reads no more, and ends when its tasks are over.
 
         May be called from any thread. A second call makes it give back what still runs at once.
+
+        Example:
+            atexit.register(worker.stop)
         """
         with self._lock:
             self._stopping.set()
