@@ -82,6 +82,9 @@ async def connect_async(
             row_factory=tuple_row,
             prepare_threshold=_PREPARE_AFTER if prepare else None,
         )
+    except asyncio.CancelledError as error:
+        # Its traceback holds the half-open connection, for as long as somebody holds the task.
+        raise error.with_traceback(None) from None
     except psycopg.Error as error:
         raise unavailable(url, error) from None
 
