@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final
 
-from rich.json import JSON
 from rich.live import Live
 
 from pgflow_ref.capabilities import probe
@@ -20,7 +19,7 @@ from pgflow_ref.drawings import graph_drawing, progress_drawing
 from pgflow_ref.embedded import EmbeddedPostgres
 from pgflow_ref.flow import Context, Flow
 from pgflow_ref.install import install
-from pgflow_ref.json_contract import encode
+from pgflow_ref.logs import FAILURES, silenced
 from pgflow_ref.worker import Worker
 
 if TYPE_CHECKING:
@@ -70,6 +69,7 @@ def confirm(deps: Any, ctx: Context) -> object:
 def run(url: str | None, console: Console) -> Run:
     """Run the demo, and show it on the console; the run at its end."""
     with ExitStack() as stack:
+        stack.enter_context(silenced(FAILURES))  # the drawing shows them
         if url is None:
             console.print("starting a database for the demo …")
             server = stack.enter_context(EmbeddedPostgres())
@@ -86,13 +86,7 @@ def run(url: str | None, console: Console) -> Run:
         working = pool.submit(worker.run, signals=False)
         stack.callback(worker.stop)
         pgflow = stack.enter_context(PgFlow(url))
-        last = _watch(pgflow, str(pgflow.start_flow(flow, ORDER)), working, console)
-    if last.status == "completed":
-        console.print("\nthe run's output:")
-        console.print(JSON(encode(last.output)))
-    else:
-        console.print("the run did not complete", style="bold red")
-    return last
+        return _watch(pgflow, str(pgflow.start_flow(flow, ORDER)), working, console)
 
 
 def _watch(pgflow: PgFlow, run_id: str, working: Future[None], console: Console) -> Run:

@@ -16,7 +16,7 @@ uses its words instead, with `as_text`, `as_record` and `level`:
 
 What a worker has to say beyond its events (that the database is away, that a result is dropped)
 goes through `logging`, to loggers below `pgflow_ref`. Failed attempts go there too, for those who
-do not listen: to `pgflow_ref.worker.failures`, which who listens may silence.
+do not listen: to the logger `FAILURES`, which who listens may silence (`silenced`).
 """
 
 from __future__ import annotations
@@ -26,16 +26,22 @@ import os
 import re
 import sys
 import threading
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final, TextIO, TypeAlias
 
 from pgflow_ref.json_contract import encode, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pgflow_ref.telemetry import Event, EventName
 
 Record: TypeAlias = "dict[str, object]"
 """An event as plain data; see `as_record`."""
+
+FAILURES: Final = "pgflow_ref.worker.failures"
+"""The logger to which failed attempts go, for those who do not listen."""
 
 _KEYS: Final = (
     "worker_id",
@@ -171,6 +177,25 @@ def one_line(text: str, *, longest: int = _LONGEST_REASON) -> str:
     if len(text) > longest:
         text = text[:longest] + "…"
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], printable(text))
+
+
+@contextmanager
+def silenced(name: str) -> Iterator[None]:
+    """Keep a logger from saying anything for a while.
+
+    Args:
+        name: the logger's.
+
+    Example:
+        with silenced(FAILURES):  # the listener tells of them
+            Worker(flow, url, listeners=[ConsoleLog()]).run()
+    """
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 class ConsoleLog:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
+import socket
 import threading
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -215,13 +217,41 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 @contextlib.contextmanager
 def asked_by_signals(ask: Callable[[], object]) -> Iterator[None]:
-    """Let SIGTERM and SIGINT call a function, in the main thread."""
-    before = {number: signal.signal(number, lambda _number, _frame: ask()) for number in SIGNALS}
+    """Let SIGTERM and SIGINT call a function, in a thread of its own; entered in the main thread.
+
+    Python runs the handlers of signals in the main thread, but the system may deliver a signal to
+    any thread (libpq changes signal masks, and takes what is pending when it does). Then a main
+    thread that waits for a lock, or for sockets, does not wake up. Python's wake-up descriptor is
+    written to wherever the signal arrives, so that is what is listened to.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    listener = threading.Thread(
+        target=_listen, args=[reader, previous, ask], name="pgflow-signals", daemon=True
+    )
+    listener.start()
     try:
         yield
     finally:
+        signal.set_wakeup_fd(previous)
         for number, handler in before.items():
             signal.signal(number, handler)
+        writer.close()
+        listener.join()
+        reader.close()
+
+
+def _listen(reader: socket.socket, previous: int, ask: Callable[[], object]) -> None:
+    """Call the function for each of our signals, until the other end is closed."""
+    while numbers := reader.recv(64):
+        if previous >= 0:  # somebody else's event loop, for instance
+            with contextlib.suppress(OSError):
+                os.write(previous, numbers)
+        for number in numbers:
+            if number in SIGNALS:
+                ask()
 
 
 def _tell(slug: str, task: asyncio.Task[None]) -> None:

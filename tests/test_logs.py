@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgflow_ref.json_contract import encode
-from pgflow_ref.logs import ConsoleLog, JsonLog, as_record, as_text, level
+from pgflow_ref.logs import FAILURES, ConsoleLog, JsonLog, as_record, as_text, level, silenced
 from pgflow_ref.telemetry import EVENT_NAMES, Event
 
 if TYPE_CHECKING:
@@ -304,3 +304,11 @@ def test_levels(caplog: pytest.LogCaptureFixture) -> None:
         "ERROR", "INFO", "INFO",
     ]  # fmt: skip
     assert getattr(caplog.records[0], "pgflow") == as_record(STORY[0])  # noqa: B009
+
+
+def test_a_logger_is_silenced_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger(FAILURES)
+    with silenced(FAILURES):
+        logger.warning("not said")
+    logger.warning("said")
+    assert [record.message for record in caplog.records] == ["said"]

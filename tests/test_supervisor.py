@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ from pgflow_ref import (
     WorkerNotFound,
     supervisor,
 )
+from pgflow_ref.supervisor import asked_by_signals
 from tests.conftest import PATIENCE, wait_until
 
 if TYPE_CHECKING:
@@ -348,3 +350,41 @@ def test_several_threads_start_and_stop_workers(database: Database) -> None:
         assert database.value("SELECT count(*) FROM pgflow.workers") == 4
         assert outcome(pgflow, "flow_3", 1) == {"echo": ["flow_3", 1]}
     assert database.value("SELECT count(*) FROM pgflow.workers WHERE stopped_at IS NULL") == 0
+
+
+def test_a_signal_that_another_thread_gets_is_heard() -> None:
+    """As it happens now and then; the main thread, which waits for a lock, does not wake up."""
+    asked = threading.Event()
+    main = threading.get_ident()
+
+    looks: list[tuple[object, int]] = []
+
+    def is_blocked() -> bool:
+        frame = sys._current_frames()[main]
+        looks.append((frame.f_code, frame.f_lasti))
+        return looks.count((threading.Condition.wait.__code__, frame.f_lasti)) > 20
+
+    def get_it() -> None:
+        wait_until(is_blocked)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    with asked_by_signals(asked.set):
+        threading.Thread(target=get_it).start()
+        assert asked.wait(PATIENCE)
+
+
+def test_an_event_loop_that_listens_already_goes_on_hearing() -> None:
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    before = signal.set_wakeup_fd(writer.fileno())
+    asked = threading.Event()
+    try:
+        with asked_by_signals(asked.set):
+            signal.raise_signal(signal.SIGINT)
+            assert asked.wait(PATIENCE)
+        assert signal.set_wakeup_fd(before) == writer.fileno()
+    finally:
+        signal.set_wakeup_fd(before)
+        writer.close()
+    assert reader.recv(64) == bytes([signal.SIGINT])
+    reader.close()

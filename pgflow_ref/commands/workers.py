@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -12,10 +13,10 @@ import click
 from pgflow_ref.commands.words import find_flow, prepare_option, reading, url_option
 from pgflow_ref.config import SignalStrategy, SyncHandlers, WorkerConfig
 from pgflow_ref.json_contract import encode, printable
-from pgflow_ref.logs import ConsoleLog, JsonLog, one_line
+from pgflow_ref.logs import FAILURES, ConsoleLog, JsonLog, one_line, silenced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pgflow_ref.flow import Flow
     from pgflow_ref.telemetry import Listener
@@ -123,9 +124,10 @@ def worker(
 
     config = WorkerConfig.of(**options)
     _refuse_repeated(flows)
-    _set_up_logging(log)
     listeners = _listeners(log, log_outputs)
-    PgFlow(url, flows=flows, prepare=prepare, listeners=listeners, config=config).run()
+    pgflow = PgFlow(url, flows=flows, prepare=prepare, listeners=listeners, config=config)
+    with _logging(log), silenced(FAILURES):  # the events tell of failures
+        pgflow.run()
 
 
 def _refuse_repeated(flows: tuple[Flow, ...]) -> None:
@@ -141,15 +143,19 @@ def _listeners(log: str, outputs: bool) -> tuple[Listener, ...]:
     return (JsonLog(outputs=outputs),) if log == "json" else ()
 
 
-def _set_up_logging(log: str) -> None:
-    """What is said beyond the events, by the worker and by handlers, in the same form."""
-    if log == "none":
-        logging.disable()
-        return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if log == "json" else LineFormatter())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("pgflow_ref.worker.failures").disabled = True  # the events tell of them
+@contextmanager
+def _logging(log: str) -> Iterator[None]:
+    """Let what is logged beyond the events, by the worker and by handlers, have the same form."""
+    root = logging.getLogger()
+    handler: logging.Handler = logging.NullHandler()
+    if log != "none":
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(JsonFormatter() if log == "json" else LineFormatter())
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
 
 
 class LineFormatter(logging.Formatter):
