@@ -17,7 +17,7 @@ from pgflow_ref.commands import cli
 from pgflow_ref.compile import compile_flow, mermaid, to_json
 from pgflow_ref.execute import STOPPED
 from pgflow_ref.install import pins, sources
-from tests.command_line import FLOWS, NOWHERE, SECRET, Call, ended, run, running, told
+from tests.command_line import ENVIRONMENT, FLOWS, NOWHERE, SECRET, Call, ended, run, running, told
 from tests.conftest import PATIENCE, wait_until
 from tests.flows_for_tests import hello, patient, stubborn
 
@@ -356,3 +356,15 @@ def test_help_and_version(call: Call) -> None:
         assert (result.returncode, result.stderr) == (0, "")
         assert result.stdout.startswith("Usage: pgflow-ref")
     assert pgflow_ref.__version__ in call("--version").stdout
+
+
+def test_a_shell_can_complete_commands() -> None:
+    words = {"COMP_WORDS": "pgflow-ref re", "COMP_CWORD": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", "from pgflow_ref.cli import main; main()"],
+        env={**ENVIRONMENT, **words, "_PGFLOW_REF_COMPLETE": "bash_complete"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (result.stdout, result.stderr) == ("plain,recover\n", "")

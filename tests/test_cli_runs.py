@@ -10,6 +10,7 @@ import pty
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -125,6 +126,36 @@ def test_a_flow_that_is_not_in_the_database(database: Database, call: Call) -> N
     assert "flow 'hello' is not in the database" in told(
         call("start", "hello", "1", "--url", database.url)
     )
+
+
+LATER = "2099-01-15T09:00:00+01:00"
+
+
+@pytest.mark.parametrize("word", ["--in", "--at"])
+def test_start_later(word: str, database: Database, call: Call) -> None:
+    database.add(hello)
+    at = database.value("SELECT now()") + timedelta(days=1)
+    when = "86400" if word == "--in" else at.isoformat()
+    result = call("start", "hello", "1", word, when, "--url", database.url)
+    assert result.returncode == 0, result.stderr
+    assert database.run(UUID(result.stdout.strip())).status == "started"
+    assert database.value("SELECT vt FROM pgmq.q_hello") >= at
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--in", "-1"], "delay is between 0 and"),
+        (["--in", "soon"], "'soon' is not a valid float"),
+        (["--at", "2099-01-15T09:00:00"], "says no zone: end it with Z for UTC"),
+        (["--in", "1", "--at", LATER], "give one of --run-id, --in and --at"),
+        (["--in", "1", "--run-id", str(UUID(int=7))], "give one of --run-id, --in and --at"),
+    ],
+)
+def test_times_that_are_none(words: list[str], said: str, database: Database, call: Call) -> None:
+    database.add(hello)
+    assert said in told(call("start", "hello", "1", *words, "--url", database.url))
+    assert database.value("SELECT count(*) FROM pgflow.runs") == 0
 
 
 # start --wait
