@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import deque
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -11,15 +10,21 @@ import pytest
 
 from pgflow_ref import (
     Flow,
+    FlowNotFound,
+    InvalidDelay,
     InvalidFlow,
+    InvalidSchedule,
     Job,
     NotJson,
     RunFailed,
     RunNotFound,
     RunTimeout,
+    StepNotCompleted,
+    StepNotFound,
     calls,
 )
-from pgflow_ref.operations import Operation, Run, StepState
+from pgflow_ref.operations import Run, StepOutput, StepState
+from tests.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,41 +39,6 @@ def a_run(status: str, *states: StepState) -> Run:
 
 def a_step(slug: str, status: str, error: str | None = None) -> StepState:
     return StepState(slug, status, 0, 1, error, NOW, None, None, None)
-
-
-class World:
-    """Answers a call: operations from a list, time from a clock that moves by sleeping."""
-
-    def __init__(self, *answers: object, slowness: float = 0) -> None:
-        self.answers = deque(answers)
-        self.now = 1_000.0
-        self.slowness = slowness  # seconds that an operation takes
-        self.asked: list[Operation[Any]] = []
-        self.slept: list[float] = []
-
-    def perform(self, call: calls.Call[Any]) -> Any:
-        answer: object = None
-        while True:
-            try:
-                request = call.send(answer)
-            except StopIteration as end:
-                assert not self.answers
-                return end.value
-            match request:
-                case Operation():
-                    self.asked.append(request)
-                    answer = self.answers.popleft()
-                    self.now += self.slowness
-                case calls.Sleep(seconds=seconds):
-                    self.slept.append(seconds)
-                    self.now += seconds
-                    answer = None
-                case calls.Clock():
-                    answer = self.now
-
-    @property
-    def names(self) -> list[str]:
-        return [operation.name for operation in self.asked]
 
 
 def wait(
@@ -89,6 +59,7 @@ def test_start_flow(flow: Flow | str, run_id: UUID | None) -> None:
     assert world.perform(calls.start_flow(flow, {"a": (1, None)}, run_id)) == RUN_ID
     (operation,) = world.asked
     assert operation.params == {"flow_slug": "f", "input": '{"a": [1, null]}', "run_id": run_id}
+    assert world.told == [calls.Tell("pgflow.run.started", "f", RUN_ID)]
 
 
 @pytest.mark.parametrize(
@@ -255,3 +226,201 @@ def test_a_run_is_over_when_it_is_no_longer_started() -> None:
         True,
         True,
     ]
+
+
+# start_flows
+
+
+def test_start_flows() -> None:
+    world = World(2)
+    ids = [UUID(int=1), UUID(int=2)]
+    assert world.perform(calls.start_flows(Flow("f"), (n for n in (1, None)))) == ids
+    (operation,) = world.asked
+    assert operation.params == {"flow_slug": "f", "inputs": ["1", "null"], "run_ids": ids}
+    assert world.told == [calls.Tell("pgflow.run.started", "f", run_id) for run_id in ids]
+
+
+def test_no_runs() -> None:
+    world = World()
+    assert world.perform(calls.start_flows("f", [])) == []
+    assert (world.asked, world.told) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "where"),
+    [
+        ([1, {1}], r"^\$\[1\]: set is not a JSON value"),
+        ([{"a": [object()]}], r"^\$\[0\]\.a\[0\]: object is not"),
+        ("text", r"^\$: inputs are given as a list of inputs, not as str$"),
+        (b"text", r"^\$: .* not as bytes$"),
+        ({"a": 1}, r"^\$: .* not as dict$"),
+    ],
+)
+def test_inputs_that_are_no_json(inputs: Any, where: str) -> None:
+    world = World()
+    with pytest.raises(NotJson, match=where):
+        world.perform(calls.start_flows("f", inputs))
+    assert (world.asked, world.told) == ([], [])
+
+
+def test_inputs_that_are_no_list() -> None:
+    with pytest.raises(TypeError):
+        World().perform(calls.start_flows("f", 7))  # type: ignore[arg-type]
+
+
+# enqueue
+
+
+@pytest.mark.parametrize(
+    ("delay", "seconds"),
+    [
+        (1, 1),
+        (0.001, 1),
+        (1.5, 2),
+        (dt.timedelta(milliseconds=2_001), 3),
+        (calls.MAX_SECONDS, calls.MAX_SECONDS),
+        (calls.MAX_SECONDS - 0.5, calls.MAX_SECONDS),
+    ],
+)
+def test_a_delay_is_rounded_up(delay: Any, seconds: int) -> None:
+    for call in (calls.enqueue_in("f", 7, delay), calls.enqueue("f", 7, delay, None)):
+        world = World(RUN_ID, 1)
+        assert world.perform(call) == RUN_ID
+        assert world.transactions == [["start a run", "delay a run"]]
+        assert world.asked[1].params == {"run_id": RUN_ID, "seconds": seconds}
+        assert world.told == [calls.Tell("pgflow.run.started", "f", RUN_ID)]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [calls.enqueue_in("f", 7, 0), calls.enqueue_in("f", 7, dt.timedelta(0))]
+    + [calls.enqueue("f", 7, delay, None) for delay in (None, 0, 0.0)],
+)
+def test_now(call: calls.Call[UUID]) -> None:
+    world = World(RUN_ID)
+    assert world.perform(call) == RUN_ID
+    assert (world.names, world.transactions) == (["start a run"], [])
+    assert len(world.told) == 1
+
+
+LONDON = dt.timezone(dt.timedelta(hours=1))
+LATEST = dt.datetime.max.replace(tzinfo=dt.timezone.utc)
+EARLIEST = dt.datetime.min.replace(tzinfo=dt.timezone.utc)
+NOON = dt.datetime(2026, 5, 8, 13, 0, tzinfo=LONDON)
+
+
+def test_a_time_is_an_instant() -> None:
+    for call in (
+        calls.enqueue_at("f", 7, NOON),
+        calls.enqueue("f", 7, None, NOON),
+        calls.enqueue("f", 7, -1, NOON),  # the time goes before
+    ):
+        world = World(RUN_ID, 1)
+        assert world.perform(call) == RUN_ID
+        assert world.transactions == [["start a run", "schedule a run"]]
+        at = world.asked[1].params["at"]
+        assert str(at) == "2026-05-08 12:00:00+00:00"
+        assert world.told == [calls.Tell("pgflow.run.started", "f", RUN_ID)]
+
+
+@pytest.mark.parametrize(
+    ("at", "moment"),
+    [
+        (LATEST.replace(tzinfo=dt.timezone(-dt.timedelta(hours=1))), LATEST),
+        (EARLIEST.replace(tzinfo=LONDON), EARLIEST),
+    ],
+)
+def test_the_ends_of_the_calendar(at: dt.datetime, moment: dt.datetime) -> None:
+    assert calls.instant(at) == moment
+
+
+class Vague(dt.tzinfo):
+    """A zone that does not know itself."""
+
+    def utcoffset(self, _at: dt.datetime | None) -> None:
+        return None
+
+    dst = utcoffset
+
+    def tzname(self, _at: dt.datetime | None) -> str:
+        return "somewhere"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        (calls.enqueue_in("f", 7, -1), InvalidDelay, "delay is between 0 and 2147483647 seconds"),
+        (calls.enqueue_in("f", 7, float("nan")), InvalidDelay, "not nan"),
+        (calls.enqueue_in("f", 7, float("inf")), InvalidDelay, "not inf"),
+        (calls.enqueue_in("f", 7, 2**31), InvalidDelay, "not 2147483648"),
+        (calls.enqueue_in("f", 7, 10**400), InvalidDelay, "not a number that is far off"),
+        (calls.enqueue_in("f", 7, "1"), InvalidDelay, "is a number .* not '1'"),  # type: ignore[arg-type]
+        (calls.enqueue_in("f", 7, True), InvalidDelay, "is a number .* not True"),
+        (calls.enqueue_in("f", 7, dt.timedelta(-1)), InvalidDelay, "not datetime.timedelta"),
+        (calls.enqueue("f", 7, -1, None), InvalidDelay, "not -1"),
+        (calls.enqueue_at("f", 7, dt.datetime(2026, 5, 8)), InvalidSchedule, "no time zone"),  # noqa: DTZ001
+        (
+            calls.enqueue_at("f", 7, dt.datetime(2026, 5, 8, tzinfo=Vague())),
+            InvalidSchedule,
+            "has no time zone; say which one is meant",
+        ),
+        (calls.enqueue_at("f", 7, "noon"), InvalidSchedule, "at a datetime, not 'noon'"),  # type: ignore[arg-type]
+        (calls.enqueue_in("f", {7}, 1), NotJson, "set is not"),
+        (calls.enqueue_at("f", {7}, NOON), NotJson, "set is not"),
+        (calls.enqueue_in(7, 7, 1), InvalidFlow, "flow 7"),  # type: ignore[arg-type]
+        (calls.enqueue_at(7, 7, NOON), InvalidFlow, "flow 7"),  # type: ignore[arg-type]
+    ],
+)
+def test_jobs_that_are_not_started(
+    call: calls.Call[UUID], error: type[Exception], said: str
+) -> None:
+    world = World()
+    with pytest.raises(error, match=said):
+        world.perform(call)
+    assert (world.asked, world.told) == ([], [])
+
+
+def test_a_job_that_the_database_refuses() -> None:
+    for before, refusal in (([], FlowNotFound("f")), ([RUN_ID], InvalidDelay("too long"))):
+        for call in (calls.enqueue_in("f", 7, 1), calls.enqueue_at("f", 7, NOON)):
+            world = World(*before, refusal)
+            with pytest.raises((FlowNotFound, InvalidDelay)) as caught:
+                world.perform(call)
+            assert caught.value is refusal
+            assert world.told == []
+
+
+# get_step_output, get_flow_input
+
+
+def test_get_step_output() -> None:
+    step = Flow("f").step("a")(lambda given, _ctx: given)
+    for named in (step, "a"):
+        world = World(StepOutput("completed", [1]))
+        assert world.perform(calls.get_step_output(str(RUN_ID), named)) == [1]
+        assert world.asked[0].params == {"run_id": RUN_ID, "step_slug": "a"}
+
+
+def test_outputs_that_are_not_there() -> None:
+    with pytest.raises(RunNotFound, match=str(RUN_ID)):
+        World(None).perform(calls.get_step_output(RUN_ID, "a"))
+    with pytest.raises(RunNotFound, match="'no id'"):
+        World().perform(calls.get_step_output("no id", "a"))
+    with pytest.raises(StepNotFound, match=f"^run {RUN_ID} has no step 'a'$"):
+        World(StepOutput(None, None)).perform(calls.get_step_output(RUN_ID, "a"))
+    with pytest.raises(StepNotCompleted, match=f"^step 'a' of run {RUN_ID} is .* but started$"):
+        World(StepOutput("started", None)).perform(calls.get_step_output(RUN_ID, "a"))
+
+
+@pytest.mark.parametrize("step", ["a\x00", "\ud800", None, 7])
+def test_what_no_step_can_be_called(step: Any) -> None:
+    world = World(StepOutput(None, None))
+    with pytest.raises(StepNotFound):
+        world.perform(calls.get_step_output(RUN_ID, step))
+    assert world.asked[0].params == {"run_id": RUN_ID, "step_slug": None}
+
+
+def test_get_flow_input() -> None:
+    assert World(a_run("started")).perform(calls.get_flow_input(RUN_ID)) == {"id": 7}
+    with pytest.raises(RunNotFound):
+        World(None).perform(calls.get_flow_input(RUN_ID))

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from pgflow_ref import FlowNotFound, RunExists
+from pgflow_ref import FlowBusy, FlowNotFound, InvalidDelay, InvalidSchedule, RunExists
 from pgflow_ref import operations as ops
 from pgflow_ref.capabilities import probe
 from pgflow_ref.operations import Operation, Run, StepState, StoredFlow
@@ -177,7 +177,133 @@ def test_a_run_without_steps() -> None:
     assert run.step_states == ()
 
 
+def test_start_flows() -> None:
+    operation = ops.start_flows("f", ("1", "2"), (RUN_ID, OTHER))
+    assert operation.params == {
+        "flow_slug": "f",
+        "inputs": ["1", "2"],
+        "run_ids": [RUN_ID, OTHER],
+    }
+    assert operation.read([(2,)]) == 2
+    assert set(operation.refusals) == {("23503", "runs_flow_slug_fkey"), ("54001", "")}
+
+
+def test_runs_that_wait() -> None:
+    delay, schedule = ops.delay_run(RUN_ID, 5), ops.schedule_run(RUN_ID, LATER)
+    assert delay.params == {"run_id": RUN_ID, "seconds": 5}
+    assert schedule.params == {"run_id": RUN_ID, "at": LATER}
+    for operation, error in ((delay, InvalidDelay), (schedule, InvalidSchedule)):
+        assert operation.read([(2,)]) == 2
+        assert isinstance(operation.refusals["22003", ""], error)
+
+
+def test_get_step_output() -> None:
+    operation = ops.get_step_output(RUN_ID, None)
+    assert operation.params == {"run_id": RUN_ID, "step_slug": None}
+    assert operation.read([]) is None
+    assert operation.read([(None, None)]) == ops.StepOutput(None, None)
+    assert operation.read([("started", None)]) == ops.StepOutput("started", None)
+    assert operation.read([("completed", None)]) == ops.StepOutput("completed", None)
+    assert operation.read([("completed", "[0.10]")]) == ops.StepOutput("completed", [0.1])
+
+
 # Definitions
+
+
+@pytest.mark.parametrize(("row", "exists"), [((True,), True), ((False,), False)])
+def test_flow_exists(row: tuple[bool], exists: bool) -> None:
+    assert ops.flow_exists("f").read([row]) is exists
+
+
+def test_queue_of() -> None:
+    read = ops.queue_of("f").read
+    assert read([(True, ["F", "_f"])]) == ops.Queue(True, ("F", "_f"))
+    assert read([(False, [])]) == ops.Queue(False, ())
+
+
+# Deletion
+
+
+@pytest.mark.parametrize("operation", [ops.lock_runs("f"), ops.delete_messages("f")])
+def test_how_much_is_gone(operation: Operation[int]) -> None:
+    assert operation.read([(3,)]) == 3
+
+
+def test_whether_a_definition_was_there() -> None:
+    read = ops.delete_definition("f").read
+    assert read([]) is False
+    assert read([(True,)]) is True
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        ops.lock_runs("f"),
+        ops.delete_messages("f"),
+        ops.delete_history("f"),
+        ops.delete_definition("f"),
+        ops.drop_queue("f"),
+    ],
+    ids=lambda operation: operation.name,
+)
+def test_others_may_be_in_the_way_of_a_deletion(operation: Operation[Any]) -> None:
+    assert isinstance(operation.refusals["40P01", ""], FlowBusy)
+    assert isinstance(operation.refusals["23503", "runs_flow_slug_fkey"], FlowBusy)
+
+
+def test_old_runs() -> None:
+    assert ops.flows_with_runs().read([("f",), ("g",)]) == ["f", "g"]
+    operation = ops.runs_over_for("f", 60.5, 10)
+    assert operation.params == {"flow_slug": "f", "seconds": 60.5, "limit": 10}
+    assert operation.read([(RUN_ID,), (str(OTHER),)]) == [RUN_ID, OTHER]
+    assert ops.delete_runs([RUN_ID]).read([(1, 3)]) == (1, 3)
+
+
+def test_messages_of_runs_are_those_that_say_so() -> None:
+    operation = ops.delete_messages_of_runs("Mail", [RUN_ID])
+    assert operation.params == {"run_ids": [RUN_ID], "texts": [str(RUN_ID)]}
+    assert operation.read([(3,)]) == 3
+    assert "message ->> 'run_id' = ANY(%(texts)s::text[])" in operation.sql
+    assert re.findall(r"FROM (pgmq\S+)", operation.sql) == ['pgmq."q_mail"', 'pgmq."a_mail"']
+
+
+@pytest.mark.parametrize("slug", ["", "1f", 'f"', "f; --", "é", "f\n", "f" * 48, "f%s"])
+def test_no_other_slug_becomes_the_name_of_a_table(slug: str) -> None:
+    for make in (ops.delete_messages, lambda slug: ops.delete_messages_of_runs(slug, [RUN_ID])):
+        with pytest.raises(ValueError, match="no queue belongs to a flow"):
+            make(slug)
+
+
+# Health
+
+
+def test_server_version() -> None:
+    assert ops.server_version().read([("17.1",)]) == "17.1"
+
+
+def test_workers_health() -> None:
+    read = ops.workers_health().read
+    assert read([]) == ()
+    assert read([(str(WORKER), "mine", "f", NOW, LATER, 60.0, False)]) == (
+        ops.WorkerHealth(WORKER, "mine", "f", NOW, LATER, 60.0, False),
+    )
+
+
+@pytest.mark.parametrize(("silent_for", "is_alive"), [(0.0, True), (60.0, True), (60.1, False)])
+def test_whether_a_worker_is_alive(silent_for: float, is_alive: bool) -> None:
+    worker = ops.WorkerHealth(WORKER, "f", "f", NOW, NOW, silent_for, False)
+    assert worker.is_alive is is_alive
+
+
+def test_flows_health() -> None:
+    rows = [("f", True, 3, 2, 70, 1, 0), ("g", False, 0, 0, None, 0, 4)]
+    assert ops.flows_health().read(rows) == (
+        ops.FlowHealth("f", True, 3, 2, 70, 1, 0),
+        ops.FlowHealth("g", False, 0, 0, None, 0, 4),
+    )
+
+
+# Definitions, read
 
 
 def test_stored_flow() -> None:
@@ -312,3 +438,35 @@ def test_recover_stalled_tasks() -> None:
     operation = ops.recover_stalled_tasks("f", 30.0, by_core=True)
     assert operation.params == {}
     assert operation.read([(3, 0)]) == ops.Recovered(requeued=3, failed=0)
+
+
+# What others look at
+
+
+def test_flows_overview() -> None:
+    rows = [("f", NOW, ["a", "b"], 1, 2, 3), ("g", LATER, [], 0, 0, 0)]
+    assert ops.flows_overview().read(rows) == (
+        ops.FlowOverview("f", NOW, ("a", "b"), 1, 2, 3),
+        ops.FlowOverview("g", LATER, (), 0, 0, 0),
+    )
+
+
+@pytest.mark.parametrize(("seconds", "read"), [(None, None), (1.5, 1.5), ("-0.5", -0.5)])
+def test_visible_in(seconds: object, read: float | None) -> None:
+    assert ops.visible_in("Mail").read([(seconds,)]) == read
+    assert ops.visible_in("Mail").sql.endswith("FROM pgmq.q_mail")
+
+
+def test_listen() -> None:
+    assert ops.listen("Mail").sql == 'LISTEN "pgmq.q_mail.INSERT"'
+    for queue in ("", 'f"', "f; --", "é", "f\n"):
+        with pytest.raises(ValueError, match="is no queue"):
+            ops.listen(queue)
+
+
+def test_runs_failed_here() -> None:
+    rows = [(str(RUN_ID), "failed", None, "no"), (OTHER, "completed", "1", None)]
+    assert ops.runs_failed_here("f").read(rows) == [
+        ops.RunEnd(RUN_ID, "failed", None, "no"),
+        ops.RunEnd(OTHER, "completed", "1", None),
+    ]
