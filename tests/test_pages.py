@@ -1,0 +1,48 @@
+"""The code in the pages of docs/ works as it stands there; `tests/pages.py` says how it is run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from docs import write
+from tests.deployment import check_compose, check_image, check_unit, parse
+from tests.pages import DOCS, Reader, blocks, commands
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Server
+    from tests.pages import Check
+
+GENERATED = {*(f"reference/{name}" for name in write.PAGES), "core-behaviour.md", "mutants.md"}
+ALL = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
+
+
+@pytest.mark.parametrize("name", sorted(ALL - GENERATED))
+def test_a_page_works_from_top_to_bottom(
+    name: str, tmp_path: Path, databases: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PGFLOW_DATABASE_URL", raising=False)
+    checks: dict[str, Check] = {
+        "pgflow-order.service": lambda block: check_unit(block, tmp_path),
+        "Dockerfile": check_image,
+        "compose.yaml": check_compose,
+    }
+    with databases.database() as database:
+        monkeypatch.setenv("DATABASE_URL", database.url)
+        Reader(DOCS / name, tmp_path, database.url, checks).read()
+
+
+def test_generated_pages_say_what_the_code_says() -> None:
+    assert list(write.stale()) == [], "python -m docs.write"
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_commands_of_the_pages_exist(name: str) -> None:
+    """Those of blocks that are not run, too: their words are what the command takes."""
+    for block in blocks(DOCS / name):
+        if block.language in ("sh", "console"):
+            for words in commands(block.code):
+                parse(words)
