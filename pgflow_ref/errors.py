@@ -139,7 +139,7 @@ that `pgflow-ref compile MODULE:FLOW` prints there
     def __init__(self, flow: str, message: str | None = None) -> None:
         super().__init__(
             message
-            or f"flow {flow!r} is not in the database; "
+            or f"flow {shown(flow)} is not in the database; "
             "run the statements that `pgflow-ref compile MODULE:FLOW` prints there"
         )
         self.flow = flow
@@ -171,8 +171,8 @@ class FlowBusy(PgflowError):
 
     def __init__(self, flow: str) -> None:
         super().__init__(
-            f"flow {flow!r} was changed by others at the same moment, again and again; nothing was "
-            "deleted; try again when fewer runs are started"
+            f"flow {shown(flow)} was changed by others at the same moment, again and again; "
+            "nothing was deleted; try again when fewer runs are started"
         )
         self.flow = flow
 
@@ -191,7 +191,7 @@ class RunNotFound(PgflowError, LookupError):
     """
 
     def __init__(self, run_id: object) -> None:
-        super().__init__(f"no run has the id {str(run_id)!r}")
+        super().__init__(f"no run has the id {shown(str(run_id))}")
         self.run_id = run_id
 
 
@@ -209,7 +209,7 @@ class RunExists(PgflowError, ValueError):
     """
 
     def __init__(self, run_id: object) -> None:
-        super().__init__(f"a run with the id {str(run_id)!r} is there already")
+        super().__init__(f"a run with the id {shown(str(run_id))} is there already")
         self.run_id = run_id
 
 
@@ -252,7 +252,7 @@ class StepNotFound(PgflowError, LookupError):
     """
 
     def __init__(self, run_id: UUID, step: str) -> None:
-        super().__init__(f"run {run_id} has no step {step!r}")
+        super().__init__(f"run {run_id} has no step {shown(step)}")
         self.run_id = run_id
         self.step = step
 
@@ -292,7 +292,7 @@ class WorkerNotFound(PgflowError, LookupError):
     """
 
     def __init__(self, flow: str) -> None:
-        super().__init__(f"no worker for flow {flow!r} was started here")
+        super().__init__(f"no worker for flow {shown(flow)} was started here")
         self.flow = flow
 
 
@@ -310,7 +310,7 @@ class WorkerExists(PgflowError, ValueError):
     """
 
     def __init__(self, flow: str) -> None:
-        super().__init__(f"a worker for flow {flow!r} runs here already; stop it first")
+        super().__init__(f"a worker for flow {shown(flow)} runs here already; stop it first")
         self.flow = flow
 
 
