@@ -80,9 +80,7 @@ def call(handler: Handler, argument: Json, context: Context) -> Outcome:
     """Perform a handler that is a plain function."""
     try:
         value = handler(argument, context)
-        if inspect.iscoroutine(value):
-            value.close()
-            raise TaskFailed("the handler returned a coroutine; declare it with `async def`")  # noqa: TRY301
+        _check_awaited(value, "declare it with `async def`")
         return completed(value)
     except BaseException as error:  # noqa: BLE001  # sys.exit() in a handler ends a task, no worker
         return failed(error)
@@ -92,9 +90,18 @@ async def call_async(handler: Handler, argument: Json, context: Context) -> Outc
     """Perform a handler that is a coroutine function."""
     try:
         waiting: Awaitable[object] = handler(argument, context)  # type: ignore[assignment]
-        return completed(await waiting)
+        value = await waiting
+        _check_awaited(value, "await it")
+        return completed(value)
     except BaseException as error:  # noqa: BLE001  # also a cancellation: its outcome is dropped
         return failed(error)
+
+
+def _check_awaited(value: object, remedy: str) -> None:
+    """Say so where a handler returned a coroutine, which Python would only warn of."""
+    if inspect.iscoroutine(value):
+        value.close()
+        raise TaskFailed(f"the handler returned a coroutine; {remedy}")
 
 
 def completed(value: object) -> Outcome:

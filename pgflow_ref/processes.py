@@ -227,8 +227,9 @@ class _Process:
     def __init__(self, reference: Reference) -> None:
         self._connection, theirs = Pipe()
         # Its path is ours, whatever ours was made of: the flow's module may import anything.
+        # So are the arguments, which a script may read before it knows that it is none.
         code = (
-            f"import sys; sys.path[:] = {sys.path!r}; "
+            f"import sys; sys.path[:] = {sys.path!r}; sys.argv[:] = {sys.argv!r}; "
             f"from pgflow_ref.handler_process import main; main({theirs.fileno()})"
         )
         try:

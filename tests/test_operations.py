@@ -62,7 +62,7 @@ def every(text: str, number: int, uuid: UUID) -> list[Operation[Any]]:
         ops.record(Result(task, Failed(text)), uuid),
         ops.recover_stalled_tasks(text, number, by_core=False),
         ops.recover_stalled_tasks(text, number, by_core=True),
-        ops.recorded_before([Result(task, Completed(text)), Result(task, Failed(text))], uuid),
+        ops.attempts_now([task.key], uuid),
         ops.read_with_poll(text, number, number, number),
         ops.notifications(text),
         ops.lock_notifications(text),
@@ -386,7 +386,8 @@ def test_record(outcome: Completed | Failed, function: str, params: dict[str, ob
     owner = {"run_id": RUN_ID, "step_slug": "s", "task_index": 4, "attempt": 2, "worker_id": WORKER}
     assert operation.params == {**owner, **params}
     answer = operation.read([("started", "completed", None)])
-    assert answer == ops.Answer("started", "completed", None)
+    assert answer == ops.Answer("started", ops.Now("completed", None))
+    assert operation.read([("failed", None, None)]) == ops.Answer("failed", None)
     assert operation.read([]) is None
 
 
@@ -396,16 +397,15 @@ def test_record(outcome: Completed | Failed, function: str, params: dict[str, ob
         (Completed("1"), "completed", True),
         (Completed("1"), "failed", False),  # a map step waits for it, and it is no array
         (Completed("1"), "started", False),  # its run has failed
-        (Completed("1"), None, False),
         (Failed("no"), "queued", True),
         (Failed("no"), "failed", True),
         (Failed("no"), "started", False),
     ],
 )
 def test_what_the_database_made_of_a_result(
-    outcome: Completed | Failed, status: str | None, accepted: bool
+    outcome: Completed | Failed, status: str, accepted: bool
 ) -> None:
-    assert ops.Answer("started", status, None).accepts(outcome) is accepted
+    assert ops.Now(status, None).has(outcome) is accepted
 
 
 @pytest.mark.parametrize("outcome", [Completed("1"), Failed("no")])

@@ -132,24 +132,29 @@ def _claimed(row: Row) -> Claimed:
     return (as_int(row[0]), as_uuid(row[1]), str(row[2]))
 
 
-class Answer(NamedTuple):
-    """What the database made of a result that was this worker's to give.
+class Now(NamedTuple):
+    """How a task is after a result."""
 
-    Attributes:
-        run_status: of the run before; where it was `started`, this result may have ended it.
-        status: of the task afterwards.
-        error_message: of the task afterwards.
-    """
-
-    run_status: str
-    status: str | None
+    status: str
     error_message: str | None
 
-    def accepts(self, outcome: Outcome) -> bool:
-        """Whether the task has this outcome now; cores close a run that has failed (0.7)."""
+    def has(self, outcome: Outcome) -> bool:
+        """Whether it has this outcome; cores close a run that has failed to results (0.7)."""
         if isinstance(outcome, Completed):
             return self.status == "completed"
         return self.status in {"queued", "failed"}
+
+
+class Answer(NamedTuple):
+    """What the database said to a result that was this worker's to give.
+
+    Attributes:
+        run_status: of the run before; where it was `started`, this result may have ended it.
+        now: the task afterwards, or None where the core did not say.
+    """
+
+    run_status: str
+    now: Now | None
 
 
 def record(result: Result, worker_id: UUID) -> Operation[Answer | None]:
@@ -195,33 +200,36 @@ _MINE: Final = (
 
 
 def _answer(rows: Sequence[Row]) -> Answer | None:
-    return Answer(*rows[0]) if rows else None  # type: ignore[arg-type]  # three texts
+    if not rows:
+        return None
+    run_status, status, error_message = rows[0]
+    now = None if status is None else Now(str(status), error_message)  # type: ignore[arg-type]
+    return Answer(str(run_status), now)
 
 
-def recorded_before(results: Sequence[Result], worker_id: UUID) -> Operation[set[TaskKey]]:
-    """Which of these results are in the database already, from a call whose reply was lost.
+def attempts_now(keys: Sequence[TaskKey], worker_id: UUID) -> Operation[dict[TaskKey, Now]]:
+    """How these attempts of this worker are now; those that are no longer its own are left out.
 
-    Only to be asked about results that were sent before, and are not this worker's to give now.
+    For results of which a call did not say what became of them: its reply was lost, or the core
+    gave none, as `complete_task` does where a map step cannot take the output.
     """
     return Operation(
-        "look at what was recorded before",
-        "SELECT t.run_id, t.step_slug, t.task_index, t.attempts_count FROM"
-        " unnest(%(runs)s::uuid[], %(steps)s::text[], %(indexes)s::integer[],"
-        " %(attempts)s::integer[], %(completed)s::boolean[])"
-        " AS k(run_id, step_slug, task_index, attempt, completed)"
+        "look at what became of results",
+        "SELECT t.run_id, t.step_slug, t.task_index, t.attempts_count, t.status, t.error_message"
+        " FROM unnest(%(runs)s::uuid[], %(steps)s::text[], %(indexes)s::integer[],"
+        " %(attempts)s::integer[]) AS k(run_id, step_slug, task_index, attempt)"
         " JOIN pgflow.step_tasks t ON t.run_id = k.run_id AND t.step_slug = k.step_slug"
         " AND t.task_index = k.task_index AND t.attempts_count = k.attempt"
-        " WHERE t.last_worker_id = %(worker_id)s AND CASE WHEN k.completed"
-        " THEN t.status = 'completed' ELSE t.status IN ('queued', 'failed') END",
+        " WHERE t.last_worker_id = %(worker_id)s",
         {
-            "runs": [result.task.key.run_id for result in results],
-            "steps": [result.task.key.step_slug for result in results],
-            "indexes": [result.task.key.task_index for result in results],
-            "attempts": [result.task.key.attempt for result in results],
-            "completed": [isinstance(result.outcome, Completed) for result in results],
+            "runs": [key.run_id for key in keys],
+            "steps": [key.step_slug for key in keys],
+            "indexes": [key.task_index for key in keys],
+            "attempts": [key.attempt for key in keys],
             "worker_id": worker_id,
         },
         lambda rows: {
-            TaskKey(as_uuid(row[0]), str(row[1]), as_int(row[2]), as_int(row[3])) for row in rows
+            TaskKey(as_uuid(row[0]), str(row[1]), as_int(row[2]), as_int(row[3])): Now(*row[4:])  # type: ignore[arg-type]
+            for row in rows
         },
     )

@@ -21,7 +21,7 @@ from pgflow_ref.connection import Line, execute_async, execute_together, is_pass
 from pgflow_ref.task import Failed, TaskKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from pgflow_ref.capabilities import Capabilities
@@ -95,7 +95,7 @@ class Database:
             if await execute_async(await self.pulse.open(), operation):
                 self._happened(protocol.Deprecated(time.monotonic()))
         except Exception as error:  # noqa: BLE001  # the next one is due soon
-            log.warning("cannot give a sign of life: %s", error)
+            log.warning("%s", _trouble("give a sign of life", error))
         finally:
             self._beats = False
 
@@ -106,7 +106,7 @@ class Database:
         try:
             await execute_async(await self.pulse.open(), ops.mark_stopped(self._worker_id))
         except Exception as error:  # noqa: BLE001  # the worker is over anyway
-            log.warning("cannot mark the worker as stopped: %s", error)
+            log.warning("%s", _trouble("mark the worker as stopped", error))
 
     # Reading
 
@@ -176,7 +176,7 @@ class Database:
             self._happened(protocol.TasksClaimed(time.monotonic(), tasks))
 
     def _poll_failed(self, what: str, error: Exception) -> None:
-        log.warning("cannot %s: %s; trying again", what, error)
+        log.warning("%s; trying again", _trouble(what, error))
         self._telling.poll_stopped(0)
         self._happened(protocol.PollFailed(time.monotonic()))
 
@@ -188,7 +188,7 @@ class Database:
         try:
             recovered, ended = await self._recover()
         except Exception as error:  # noqa: BLE001  # the next one comes in its time
-            log.warning("cannot recover stalled tasks: %s; trying again later", error)
+            log.warning("%s; trying again later", _trouble("recover stalled tasks", error))
         else:
             count = recovered.requeued + recovered.failed
             if count:
@@ -232,59 +232,62 @@ class Database:
         try:
             answers = await execute_together(await self._recorder.open(), operations)
         except Exception as error:  # noqa: BLE001  # the machine decides what becomes of results
-            log.warning("cannot record %d results: %s", len(results), error)
+            log.warning("%s", _trouble(f"record {len(results)} results", error))
             refusal = None if is_passing(error) else _first_line(error)
-            if refusal is None:
+            if refusal is None:  # then they may be in the database for all that
                 self._sent.update(result.task.key for result in results)
             self._happened(protocol.NotRecorded(time.monotonic(), refusal))
             return
         ends: list[ops.RunEnd] = answers.pop() if self._telling else []
-        pairs: list[tuple[Result, ops.Answer | None]] = list(zip(ordered, answers, strict=True))
-        not_ours = [result for result, answer in pairs if answer is None]
-        if not_ours:
-            await self._settle(not_ours)
+        given: dict[TaskKey, ops.Answer | None] = {
+            result.task.key: answer for result, answer in zip(ordered, answers, strict=True)
+        }
+        was_going = {
+            key.run_id for key, answer in given.items() if answer and answer.run_status == "started"
+        }
+        ends = [end for end in ends if end.run_id in was_going]
+        now = {key: answer.now for key, answer in given.items() if answer and answer.now}
+        unclear = [
+            key for key, answer in given.items() if key not in now and (answer or key in self._sent)
+        ]
+        if unclear:
+            more, ended = await self._look(unclear)
+            now.update(more)
+            ends.extend(end for end in ended if end.run_id not in was_going)
         self._happened(protocol.Recorded(time.monotonic()))
-        self._report(pairs)
-        was_going = {r.task.key.run_id for r, a in pairs if a and a.run_status == "started"}
-        for end in ends:
-            if end.run_id in was_going:
-                self._telling.run_ended(end)
-
-    def _report(self, pairs: Iterable[tuple[Result, ops.Answer | None]]) -> None:
-        """Tell people, and those who listen, what the database made of results."""
-        for result, answer in pairs:
-            if answer is None:
-                continue
-            self._sent.discard(result.task.key)
-            if answer.accepts(result.outcome):
-                self._accepted(result)
-            elif answer.status == "failed":
-                # A map step waits for this output, and it is no array.
-                failures.warning("%s failed: %s", result.task, answer.error_message)
-                self._telling.recorded(result, answer.error_message or "")
-            else:
-                self._drop(result, f"its run has {answer.run_status}")
-
-    async def _settle(self, results: Sequence[Result]) -> None:
-        """What becomes of results that are not this worker's to give, or no longer."""
-        sent = [result for result in results if result.task.key in self._sent]
-        before: set[TaskKey] = set()
-        ends: list[ops.RunEnd] = []
-        with suppress(Exception):  # then nobody knows, and it is said that they are dropped
-            connection = await self._recorder.open()
-            if sent:
-                look = ops.recorded_before(sent, self._worker_id)
-                before = await execute_async(connection, look)
-            if before and self._telling:
-                ends = await execute_async(connection, ops.runs_ended_by(sorted(before)))
-        for result in results:
-            self._sent.discard(result.task.key)
-            if result.task.key in before:
-                self._accepted(result)
-            else:
-                self._drop(result, "the task is no longer ours")
+        for result in ordered:
+            self._report(result, now.get(result.task.key))
         for end in ends:
             self._telling.run_ended(end)
+
+    async def _look(
+        self, keys: Sequence[TaskKey]
+    ) -> tuple[dict[TaskKey, ops.Now], list[ops.RunEnd]]:
+        """What became of results, where the database did not say, and the runs that they ended."""
+        try:
+            connection = await self._recorder.open()
+            now = await execute_async(connection, ops.attempts_now(keys, self._worker_id))
+            if not now or not self._telling:
+                return now, []
+            return now, await execute_async(connection, ops.runs_ended_by(sorted(now)))
+        except Exception as error:  # noqa: BLE001  # they are recorded or not; people are told
+            log.warning("%s", _trouble(f"see what became of {len(keys)} results", error))
+            return {}, []
+
+    def _report(self, result: Result, now: ops.Now | None) -> None:
+        """Tell people, and those who listen, what became of a result."""
+        task, outcome = result.task, result.outcome
+        self._sent.discard(task.key)
+        if now is None:
+            self._drop(result, "the task is no longer ours")
+        elif now.has(outcome):
+            self._accepted(result)
+        elif now.status == "failed":
+            # A map step waits for this output, and it is no array.
+            failures.warning("%s failed: %s", task, now.error_message)
+            self._telling.recorded(result, now.error_message or "")
+        else:
+            self._drop(result, "its run is over")
 
     def _accepted(self, result: Result) -> None:
         if isinstance(result.outcome, Failed):
@@ -298,6 +301,12 @@ class Database:
 
 def _runs(results: Sequence[Result]) -> list[UUID]:
     return sorted({result.task.key.run_id for result in results})
+
+
+def _trouble(what: str, error: Exception) -> str:
+    """What did not work, and why, in one line; some errors say both."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if said.startswith(f"cannot {what}") else f"cannot {what}: {said}"
 
 
 def _first_line(error: Exception) -> str:

@@ -23,12 +23,15 @@ class Telling:
 
     A task's end is told when the database has accepted its result; how long its handler took is
     noted until then.
+
+    Attributes:
+        listeners: who is told.
     """
 
     def __init__(
         self, listeners: Iterable[Listener], worker_id: UUID, worker_name: str, flow_slug: str
     ) -> None:
-        self._listeners = Listeners(listeners)
+        self.listeners = Listeners(listeners)
         self._worker_id = worker_id
         self._worker_name = worker_name
         self._flow_slug = flow_slug
@@ -38,7 +41,7 @@ class Telling:
 
     def __bool__(self) -> bool:
         """Whether somebody listens."""
-        return bool(self._listeners)
+        return bool(self.listeners)
 
     def worker_started(self) -> None:
         """The worker is registered."""
@@ -124,7 +127,7 @@ class Telling:
         reason: str | None = None,
     ) -> None:
         key = task.key
-        self._listeners.tell(
+        self.listeners.tell(
             Event(
                 name=name,
                 at=time.time(),
@@ -152,7 +155,7 @@ class Telling:
         output: Json = None,
         reason: str | None = None,
     ) -> None:
-        self._listeners.tell(
+        self.listeners.tell(
             Event(
                 name=name,
                 at=time.time(),

@@ -13,13 +13,17 @@ from uuid import UUID, uuid4
 
 from pgflow_ref import machine, protocol
 from pgflow_ref import operations as ops
+from pgflow_ref.calls import ensure_flow
 from pgflow_ref.capabilities import probe
 from pgflow_ref.compare import mismatch, unsupported
 from pgflow_ref.compile import check
 from pgflow_ref.config import WorkerConfig
 from pgflow_ref.connection import execute_async
 from pgflow_ref.errors import CoreUnsupported, FlowMismatch, FlowNotFound, InvalidFlow
+from pgflow_ref.execute import is_async
+from pgflow_ref.perform import AsyncPerformer
 from pgflow_ref.processes import Processes
+from pgflow_ref.targets import async_target_of
 from pgflow_ref.worker.database import Database
 from pgflow_ref.worker.handlers import Handlers, end
 from pgflow_ref.worker.listening import check_notify, enable_notify, listen
@@ -28,6 +32,8 @@ from pgflow_ref.worker.telling import Telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
+
+    import psycopg
 
     from pgflow_ref.capabilities import Capabilities
     from pgflow_ref.flow import Flow
@@ -41,7 +47,8 @@ class Worker:
     """Works on the tasks of one flow.
 
     Args:
-        flow: the flow, with a handler for each step. It must be in the database, in this shape.
+        flow: the flow, with a handler for each step. It must be in the database, in this shape;
+            `compile_on_start` adds what is missing there.
         url: where the database is.
         config: the options; or give them by name.
         prepare: whether statements may be prepared in the server.
@@ -96,7 +103,8 @@ class Worker:
             url, prepare, flow.slug, self.worker_id, config, self._mailbox.put, self._telling
         )
         self._processes: Processes | None = None
-        if config.sync_handlers == "processes":
+        plain = any(not is_async(step.handler) for step in flow.steps.values())
+        if plain and config.sync_handlers == "processes":
             self._processes = Processes(flow, self.worker_id, self._stopping)
         self._handlers = Handlers(
             flow, self.worker_id, self._stopping, self._mailbox, self._ended, self._processes
@@ -179,6 +187,8 @@ class Worker:
         connection = await self._database.pulse.open()
         capabilities = await execute_async(connection, probe())
         self._database.capabilities = capabilities
+        if self.config.compile_on_start:
+            await self._compile(connection)
         stored = await execute_async(connection, ops.stored_flow(self.flow.slug))
         if stored is None:
             raise FlowNotFound(self.flow.slug)
@@ -190,6 +200,13 @@ class Worker:
         needed = {slug for step in stored.shape.steps for slug in step.depends_on}
         timeouts = {slug: float(seconds) for slug, seconds in stored.timeouts.items()}
         return machine.State(machine.Plan(self.config, timeouts, frozenset(needed)))
+
+    async def _compile(self, connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
+        """Add to the database what is missing of the flow."""
+        target = async_target_of(connection, prepare=False)
+        performer = AsyncPerformer(target, self._telling.listeners, prepare=False)
+        for statement in await performer.perform(ensure_flow(self.flow)):
+            log.info("the database was missing this: %s", statement)
 
     def _check(self, stored: ops.StoredFlow, capabilities: Capabilities) -> None:
         lacking = unsupported(self.flow.shape, capabilities)
