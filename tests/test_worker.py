@@ -24,6 +24,7 @@ from pgflow_ref import (
     Job,
     TaskFailed,
     Worker,
+    WorkerConfig,
 )
 from pgflow_ref.execute import STOPPED
 from tests.conftest import PATIENCE, wait_until
@@ -403,6 +404,8 @@ def test_a_database_that_cannot_be_reached() -> None:
 def test_what_is_wrong_is_said_when_a_worker_is_made() -> None:
     with pytest.raises(ConfigError, match="unknown option 'threads'; batch_size is between"):
         Worker(job(nothing), "", threads=1, batch_size=0)
+    with pytest.raises(ConfigError, match="given twice: in config, and batch_size"):
+        Worker(job(nothing), "", WorkerConfig(), batch_size=1)
     with pytest.raises(InvalidFlow, match="flow 'flow'"):
         Worker(Flow("flow"), "")
 

@@ -19,7 +19,7 @@ from pgflow_ref.compare import mismatch, unsupported
 from pgflow_ref.compile import check
 from pgflow_ref.config import WorkerConfig
 from pgflow_ref.connection import execute_async
-from pgflow_ref.errors import CoreUnsupported, FlowMismatch, FlowNotFound, InvalidFlow
+from pgflow_ref.errors import ConfigError, CoreUnsupported, FlowMismatch, FlowNotFound, InvalidFlow
 from pgflow_ref.execute import is_async
 from pgflow_ref.perform import AsyncPerformer
 from pgflow_ref.processes import Processes
@@ -57,7 +57,7 @@ class Worker:
         options: the fields of `WorkerConfig`.
 
     Raises:
-        ConfigError: an option is unknown or out of range.
+        ConfigError: an option is unknown or out of range, or given beside a config.
         InvalidFlow: the flow has no steps, or its graph is wrong.
 
     Example:
@@ -85,7 +85,10 @@ class Worker:
         if not flow.steps:
             raise InvalidFlow("it has no steps, so there is nothing to work on", flow=flow.slug)
         self.flow: Flow = flow
-        config = WorkerConfig.of(**options) if config is None else config
+        if config is None:
+            config = WorkerConfig.of(**options)
+        elif options:
+            raise ConfigError([f"options are given twice: in config, and {', '.join(options)}"])
         self.config: WorkerConfig = config
         self.worker_id: UUID = uuid4()
         self._url = url
