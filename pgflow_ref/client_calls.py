@@ -361,6 +361,7 @@ class ClientCalls(RunCalls):
 
         Raises:
             InvalidDelay: `older_than` is no number of seconds.
+            FlowBusy: others were in the way all the time.
 
         Example:
             pgflow.prune_data(timedelta(days=30)).runs

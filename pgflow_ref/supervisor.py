@@ -166,7 +166,8 @@ class Background:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._calls = 0
+        self._changed = threading.Condition()
 
     @property
     def is_running(self) -> bool:
@@ -175,20 +176,28 @@ class Background:
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine there, and wait for it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._begun())
+        with self._changed:
+            future = asyncio.run_coroutine_threadsafe(work, self._begun())
+            self._calls += 1
         try:
             return future.result()
         except BaseException:
             future.cancel()  # where it was not the coroutine that raised, but a Ctrl-C
             raise
+        finally:
+            with self._changed:
+                self._calls -= 1
+                self._changed.notify_all()
 
     def soon(self, call: Callable[[], None]) -> None:
         """Call a function there, without waiting."""
-        self._begun().call_soon_threadsafe(call)
+        with self._changed:
+            self._begun().call_soon_threadsafe(call)
 
     def close(self) -> None:
-        """End the loop and its thread."""
-        with self._lock:
+        """End the loop and its thread, once nobody waits for an answer any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._calls == 0)
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
         if loop is not None and thread is not None:
@@ -196,15 +205,14 @@ class Background:
             thread.join()
 
     def _begun(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = loop = asyncio.new_event_loop()
-                # A daemon: a client that nobody closed must not keep the process alive.
-                self._thread = threading.Thread(
-                    target=_run, args=[loop], name="pgflow-workers", daemon=True
-                )
-                self._thread.start()
-            return self._loop
+        if self._loop is None:
+            self._loop = loop = asyncio.new_event_loop()
+            # A daemon: a client that nobody closed must not keep the process alive.
+            self._thread = threading.Thread(
+                target=_run, args=[loop], name="pgflow-workers", daemon=True
+            )
+            self._thread.start()
+        return self._loop
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -303,6 +303,16 @@ def test_pruning_goes_on_while_there_may_be_more() -> None:
     assert "delete messages of runs" not in world.transactions[2]
 
 
+def test_pruning_beside_others() -> None:
+    busy = FlowBusy("f")
+    again: list[Any] = [ids(2), MISSING, busy]
+    world = World(*again, ids(1), MISSING, (1, 1))
+    assert world.perform(calls.prune_data(0, "f")) == Pruned(1, 1, 0)
+    assert len(world.transactions) == 2
+    with pytest.raises(FlowBusy):
+        World(*again * 5).perform(calls.prune_data(0, "f"))
+
+
 def test_pruning_one_flow() -> None:
     world = World([])
     assert world.perform(calls.prune_data(0, Flow("f"))) == Pruned(0, 0, 0)

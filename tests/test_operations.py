@@ -47,7 +47,7 @@ def every(text: str, number: int, uuid: UUID) -> list[Operation[Any]]:
         ops.forget_queue(text),
         ops.flows_with_runs(),
         ops.runs_over_for(text, number, number),
-        ops.delete_runs([uuid]),
+        ops.delete_runs(text, [uuid]),
         ops.server_version(),
         ops.workers_health(),
         ops.flows_health(),
@@ -243,6 +243,8 @@ def test_whether_a_definition_was_there() -> None:
         ops.delete_history("f"),
         ops.delete_definition("f"),
         ops.drop_queue("f"),
+        ops.delete_runs("f", [RUN_ID]),
+        ops.delete_messages_of_runs("f", [RUN_ID]),
     ],
     ids=lambda operation: operation.name,
 )
@@ -256,7 +258,7 @@ def test_old_runs() -> None:
     operation = ops.runs_over_for("f", 60.5, 10)
     assert operation.params == {"flow_slug": "f", "seconds": 60.5, "limit": 10}
     assert operation.read([(RUN_ID,), (str(OTHER),)]) == [RUN_ID, OTHER]
-    assert ops.delete_runs([RUN_ID]).read([(1, 3)]) == (1, 3)
+    assert ops.delete_runs("f", [RUN_ID]).read([(1, 3)]) == (1, 3)
 
 
 def test_messages_of_runs_are_those_that_say_so() -> None:

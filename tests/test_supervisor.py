@@ -290,6 +290,21 @@ def test_run_raises_what_a_worker_died_of_and_stops_the_others(way: Way, fakes: 
     assert fakes[1].stops == 1
 
 
+def test_a_client_that_runs_is_closed_by_another_thread(way: Way, fakes: list[Fake]) -> None:
+    pgflow = way.client(NOWHERE, flows=[a_flow("one"), a_flow("two")])
+
+    def close() -> None:
+        wait_until(lambda: len(fakes) == 2 and fakes[1].loop)
+        pgflow.close()
+
+    closing = threading.Thread(target=close)
+    closing.start()
+    pgflow.run(signals=False)
+    closing.join(PATIENCE)
+    assert not closing.is_alive()
+    assert all(fake.stops for fake in fakes)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_run_and_a_second_one_hurries(
     number: signal.Signals, way: Way, fakes: list[Fake]

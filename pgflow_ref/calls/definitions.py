@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Final, Literal
 from pgflow_ref import operations as ops
 from pgflow_ref.calls.names import flow_slug, stored_slug
 from pgflow_ref.calls.requests import Atomic, Call, Tell
+from pgflow_ref.calls.retries import until_free
 from pgflow_ref.capabilities import Capabilities, probe
 from pgflow_ref.compare import differences, mismatch, unsupported
 from pgflow_ref.compile import check, compile_flow, in_order, step_sql
-from pgflow_ref.errors import CoreUnsupported, FlowBusy, FlowMismatch, InvalidFlow
+from pgflow_ref.errors import CoreUnsupported, FlowMismatch, InvalidFlow
 from pgflow_ref.flow import Flow
 from pgflow_ref.shape import FlowShape, Options, StepShape, check_slug
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pgflow_ref.operations import Queue, StoredFlow
 
-_TRIES: Final = 5
 _OPTIONS: Final = ("max_attempts", "base_delay", "timeout", "start_delay")
 _KEYS: Final = ("slug", "deps", "depends_on", *_OPTIONS, "step_type")
 
@@ -72,7 +70,7 @@ def upsert_flow(
 ) -> Call[FlowUpserted]:
     """Define a flow, anew where it is there; see `PgFlow.upsert_flow`."""
     shape = read_shape(slug, steps, Options(max_attempts, base_delay, timeout))
-    there = yield from _until_free(lambda: _upsert(shape))
+    there = yield from until_free(lambda: _upsert(shape))
     yield Tell("pgflow.flow.ensured", slug, count=len(shape.steps))
     return FlowUpserted(slug, "recompiled" if there else "compiled")
 
@@ -80,7 +78,7 @@ def upsert_flow(
 def delete_flow(flow: Flow | str) -> Call[bool]:
     """Delete a flow and all that it left; see `PgFlow.delete_flow`."""
     slug = stored_slug(flow)
-    there = yield from _until_free(lambda: _delete(slug))
+    there = yield from until_free(lambda: _delete(slug))
     if there:
         yield Tell("pgflow.flow.deleted", slug)
     return there
@@ -141,18 +139,6 @@ def _read_step(flow: str, number: int, step: object) -> StepShape:
     options = Options(*(step.get(name) for name in _OPTIONS))
     kind = step.get("step_type")
     return StepShape(slug, tuple(needs), options, "single" if kind is None else kind)
-
-
-def _until_free(transaction: Callable[[], Call[bool]]) -> Call[bool]:
-    """Perform a transaction, again where it met others on its way, but not for ever."""
-    for _ in range(_TRIES - 1):
-        try:
-            done: bool = yield Atomic(transaction())
-        except FlowBusy:
-            continue
-        return done
-    done = yield Atomic(transaction())
-    return done
 
 
 def _ensure(shape: FlowShape) -> Call[tuple[str, ...]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from pgflow_ref import operations as ops
 from pgflow_ref.calls.names import flow_slug, stored_slug
-from pgflow_ref.calls.requests import Atomic, Call
+from pgflow_ref.calls.retries import until_free
 from pgflow_ref.calls.schedule import seconds
 from pgflow_ref.capabilities import Capabilities, probe
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from uuid import UUID
 
+    from pgflow_ref.calls.requests import Call
     from pgflow_ref.flow import Flow
     from pgflow_ref.operations import FlowHealth, Queue, Recovered, WorkerHealth
 
@@ -94,7 +96,7 @@ def prune_data(older_than: float | timedelta, flow: Flow | str | None) -> Call[P
     for slug in slugs:
         found = _BATCH
         while found == _BATCH:
-            pruned: Pruned = yield Atomic(_prune(slug, age))
+            pruned = yield from until_free(partial(_prune, slug, age))
             found = pruned.runs
             total = Pruned(
                 total.runs + pruned.runs,
@@ -112,7 +114,7 @@ def _prune(slug: str, age: float) -> Call[Pruned]:
     messages = 0
     if queue.exists:
         messages = yield ops.delete_messages_of_runs(slug, run_ids)
-    runs, tasks = yield ops.delete_runs(run_ids)
+    runs, tasks = yield ops.delete_runs(slug, run_ids)
     return Pruned(runs, tasks, messages)
 
 

@@ -154,11 +154,12 @@ def delete_messages_of_runs(flow_slug: str, run_ids: Sequence[UUID]) -> Operatio
         ),
         {"run_ids": list(run_ids), "texts": [str(run_id) for run_id in run_ids]},
         lambda rows: as_int(rows[0][0]),
+        _busy(flow_slug),
     )
 
 
-def delete_runs(run_ids: Sequence[UUID]) -> Operation[tuple[int, int]]:
-    """Delete these runs with their states and tasks; how many runs, and how many tasks."""
+def delete_runs(flow_slug: str, run_ids: Sequence[UUID]) -> Operation[tuple[int, int]]:
+    """Delete these runs of a flow with states and tasks; how many runs, and how many tasks."""
     return Operation(
         "delete runs",
         "WITH tasks AS (DELETE FROM pgflow.step_tasks"
@@ -168,6 +169,7 @@ def delete_runs(run_ids: Sequence[UUID]) -> Operation[tuple[int, int]]:
         " SELECT (SELECT count(*) FROM over), (SELECT count(*) FROM tasks)",
         {"run_ids": list(run_ids)},
         lambda rows: (as_int(rows[0][0]), as_int(rows[0][1])),
+        _busy(flow_slug),
     )
 
 
