@@ -157,7 +157,7 @@ class FlowMismatch(PgflowError):
 
 
 class FlowBusy(PgflowError):
-    """Nothing was deleted, because others started and ended runs of the flow all the time; try again.
+    """Nothing was deleted, because others started and ended runs of it all the time; try again.
 
     Attributes:
         flow: its slug.

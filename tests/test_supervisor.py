@@ -29,6 +29,7 @@ from pgflow_ref import (
 )
 from pgflow_ref.supervisor import asked_by_signals
 from tests.conftest import PATIENCE, wait_until
+from tests.ways import Awaiting
 
 if TYPE_CHECKING:
     from tests.conftest import Database
@@ -158,6 +159,7 @@ class Fake:
     """A worker that is ready at once, and ends when its test says so."""
 
     made: list[Fake]
+    gets_ready = True
 
     def __init__(self, flow: Flow, url: str, config: WorkerConfig, **options: Any) -> None:
         self.flow, self.url, self.config = flow, url, config
@@ -171,7 +173,8 @@ class Fake:
 
     async def run_async(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.on_ready(uuid4())
+        if self.gets_ready:
+            self.on_ready(uuid4())
         await self.told.wait()
         if self.fault is not None:
             raise self.fault
@@ -226,6 +229,39 @@ def test_what_the_block_raised_goes_before_it(way: Way, fakes: list[Fake]) -> No
             fakes[0].end(RuntimeError("a mistake"))
             wait_until(fakes[0].told.is_set)
             raise KeyError("mine")
+
+
+def test_a_worker_that_is_given_up_before_it_is_ready(
+    fakes: list[Fake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fake, "gets_ready", False)
+    way = Awaiting()
+    pgflow = way.client(NOWHERE)
+    work = way.raw(pgflow).start_worker(a_flow("one"))
+    starting = asyncio.run_coroutine_threadsafe(work, way.loop)
+    wait_until(lambda: fakes and fakes[0].loop)
+    starting.cancel()
+    wait_until(lambda: fakes[0].stops == 2)
+    pgflow.close()
+    way.close()
+
+
+def test_a_worker_that_leaves_before_it_is_ready(
+    way: Way, fakes: list[Fake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fake, "gets_ready", False)
+    pgflow = way.client(NOWHERE)
+
+    def leave() -> None:
+        wait_until(lambda: fakes and fakes[0].loop)
+        fakes[0].end()
+
+    leaving = threading.Thread(target=leave)
+    leaving.start()
+    with pytest.raises(WorkerNotFound):
+        pgflow.start_worker(a_flow("one"))
+    leaving.join()
+    pgflow.close()
 
 
 def test_a_worker_that_died_can_be_started_again(way: Way, fakes: list[Fake]) -> None:
