@@ -56,6 +56,21 @@ def test_a_flow_that_is_missing_keeps_the_others_from_starting(
     assert database.value("SELECT count(*) FROM pgflow.workers WHERE stopped_at IS NULL") == 0
 
 
+def test_what_is_missing_is_compiled_at_the_start(database: Database) -> None:
+    words = ("worker", f"{FLOWS}:hello", "--url", database.url, "--compile-on-start", *QUICK)
+    with running(*words) as process:
+        wait_until(
+            lambda: (
+                database.value("SELECT count(*) FROM pgflow.workers") == 1
+                or process.poll() is not None
+            )
+        )
+        run_id = database.start("hello", "Ada")
+        wait_until(lambda: database.run(run_id).is_over or process.poll() is not None)
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
 @pytest.mark.parametrize("word", ["--log=json", "--json"])
 def test_the_log_as_json(word: str, database: Database) -> None:
     database.add(hello)

@@ -500,7 +500,8 @@ def test_the_command_plays_and_says_how_fast() -> None:
 
 def test_the_command_plays_many_side_by_side() -> None:
     said = CliRunner().invoke(main, ["--seeds", "401"])
-    assert said.output.startswith("401 schedules on core 0.5.0 in ")
+    # Above it, where the machine is slow, stands how far it is.
+    assert said.output.splitlines()[-1].startswith("401 schedules on core 0.5.0 in ")
 
 
 def test_the_command_refuses_what_it_does_not_know() -> None:
