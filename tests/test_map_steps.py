@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgflow_ref import Context
+    from pgflow_ref.telemetry import Event
     from tests.conftest import Database, Server, Working
 
     Work = Callable[..., Working]
@@ -101,6 +102,37 @@ def test_an_empty_array(newest: Database, work: Work) -> None:
     )
     assert in_memory(flow, [], "0.8.1") == expected
     assert in_database(newest, flow, [], work) == expected
+
+
+@pytest.mark.parametrize("core", WITH_MAPS)
+def test_what_is_no_array_fails_the_step_that_put_it_out(
+    core: str, databases: Server, work: Work
+) -> None:
+    """Here and there the same, and listeners hear the same of it."""
+    flow = Flow("flow")
+    lines = flow.step("lines")(lambda _given, _ctx: {"no": "array"})
+    flow.map(lines, "each")(lambda element, _ctx: element)
+    here: list[Event] = []
+    there: list[Event] = []
+    pgflow = InMemory(flow, core=core, listeners=[here.append])
+    run_id = pgflow.start_flow(flow, None)
+    pgflow.drain(until_idle=True)
+    run = pgflow.get_run_with_states(run_id)
+    with databases.database(core) as database:
+        working = work(database.add(flow), url=database.url, listeners=[there.append])
+        stored = database.finish(database.start(flow))
+        working.stop()
+    assert run.status == stored.status == "failed"
+    assert [(s.status, s.attempts) for s in run.step_states] == [
+        (s.status, s.attempts) for s in stored.step_states
+    ]
+    kinds = ("pgflow.worker.task.stop", "pgflow.worker.task.exception", "pgflow.run.failed")
+    heard, expected = (
+        [(event.name, event.kind, event.reason) for event in events if event.name in kinds]
+        for events in (here, there)
+    )
+    reason = "[TYPE_VIOLATION] Produced object instead of array"
+    assert heard == expected == [(kinds[1], "error", reason), (kinds[2], None, reason)]
 
 
 @pytest.mark.parametrize("core", WITHOUT_MAPS)

@@ -404,15 +404,16 @@ def test_what_listeners_hear() -> None:
         "step_slug": "work",
         "task_index": 0,
     }
-    run = {"flow_slug": "flow", "run_id": run_id}
+    begun = {"flow_slug": "flow", "run_id": run_id}
+    over = {"worker_id": worker, "worker_name": "flow", **begun, "output": {"work": 42}}
     failure = {"duration": 0.5, "kind": "error", "reason": "no"}
     assert [(event.name, event.at - begin, event.metadata()) for event in heard] == [
-        ("pgflow.run.started", 0, run),
+        ("pgflow.run.started", 0, begun),
         ("pgflow.worker.task.start", 0, {**task, "attempt": 1}),
         ("pgflow.worker.task.exception", 0.5, {**task, **failure, "attempt": 1}),
         ("pgflow.worker.task.start", 2.5, {**task, "attempt": 2}),
         ("pgflow.worker.task.stop", 3, {**task, "attempt": 2, "duration": 0.5, "output": 42}),
-        ("pgflow.run.completed", 3, {**run, "output": {"work": 42}}),
+        ("pgflow.run.completed", 3, over),
     ]
 
 

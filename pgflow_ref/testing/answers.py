@@ -35,10 +35,7 @@ def answer(database: Database, operation: Operation[Any]) -> Sequence[Row]:
     try:
         return _ANSWERS[operation.name](database, **operation.params)
     except CoreRefused as error:
-        known = operation.refusals.get(error.refusal)
-        if known is None:
-            raise
-        raise known from None
+        raise operation.refusals.get(error.refusal, error) from None
 
 
 def _start_flow(

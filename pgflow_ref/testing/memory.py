@@ -13,14 +13,13 @@ from pgflow_ref.calls.names import flow_slug
 from pgflow_ref.client_calls import RunCalls
 from pgflow_ref.compare import unsupported
 from pgflow_ref.errors import CoreUnsupported, FlowNotFound, PgflowError, shown
-from pgflow_ref.flow import Step
 from pgflow_ref.json_contract import decode
 from pgflow_ref.model.rows import SECOND, datetime_of, instant_of
 from pgflow_ref.operations import Operation
 from pgflow_ref.telemetry import Event, Listeners
 from pgflow_ref.testing.answers import answer
 from pgflow_ref.testing.database import Database
-from pgflow_ref.testing.queued import ANYTHING, QueuedTask, Wanted, listed
+from pgflow_ref.testing.queued import ANYTHING, QueuedTask, listed, wanted
 from pgflow_ref.testing.workers import Workers
 from pgflow_ref.threads import Threads
 
@@ -104,8 +103,9 @@ class InMemory(RunCalls):
         has = profile.behaviours
         can = _Core(self.core, "start_delay" in has, "map_steps" in has)
         self._database = Database(profile)
-        self._listeners = Listeners(listeners)
-        self._workers = Workers(self._database, self._listeners)
+        given = tuple(listeners)
+        self._listeners = Listeners(given)
+        self._workers = Workers(self._database, given)
         self._is_draining = False
         super().__init__(self)
         for flow in flows:
@@ -210,12 +210,13 @@ class InMemory(RunCalls):
               mail of run 5eed0000-0000-0000-0000-000000000001, attempt 1, visible in 60 s, \
 input {"to": "Ada"}
         """
-        wanted, tasks = self._wanted(flow, input, step, in_, at), self.queued(flow)
+        looked_for = wanted(flow, input, step, in_, at, now=self.now)
+        tasks = self.queued(flow)
         for task in tasks:
-            if wanted.is_met_by(task):
+            if looked_for.is_met_by(task):
                 return task
         raise AssertionError(
-            f"nothing is enqueued for {wanted}; queued are:\n{listed(tasks, self.now)}"
+            f"nothing is enqueued for {looked_for}; queued are:\n{listed(tasks, self.now)}"
         )
 
     def refute_enqueued(
@@ -232,10 +233,10 @@ input {"to": "Ada"}
         Raises:
             AssertionError: there is one; the message lists all of them.
         """
-        wanted = self._wanted(flow, input, step, in_, at)
-        found = [task for task in self.queued(flow) if wanted.is_met_by(task)]
+        looked_for = wanted(flow, input, step, in_, at, now=self.now)
+        found = [task for task in self.queued(flow) if looked_for.is_met_by(task)]
         if found:
-            raise AssertionError(f"enqueued for {wanted}:\n{listed(found, self.now)}")
+            raise AssertionError(f"enqueued for {looked_for}:\n{listed(found, self.now)}")
 
     def describe_queues(self) -> str:
         """What waits in the queues of all flows, in words; empty where nothing does.
@@ -358,10 +359,13 @@ input {"to": "Ada"}
                 return self._database.clock / SECOND
             case Sleep(seconds=seconds):
                 return self._wait(seconds)
-            case Tell(name=name, flow_slug=slug, run_id=run_id, count=count):
-                at = self._database.clock / SECOND
-                told = Event(name=name, at=at, flow_slug=slug, run_id=run_id, count=count)
-                return self._listeners.tell(told)
+            case _:
+                return self._tell(request)
+
+    def _tell(self, what: Tell) -> None:
+        name, slug, at = what.name, what.flow_slug, self._database.clock / SECOND
+        told = Event(name=name, at=at, flow_slug=slug, run_id=what.run_id, count=what.count)
+        self._listeners.tell(told)
 
     def _check_idle(self) -> None:
         if self._is_draining:
@@ -386,22 +390,6 @@ input {"to": "Ada"}
             datetime_of(due.visible_at),
             decode(given),
         )
-
-    def _wanted(
-        self,
-        flow: Flow | str,
-        flow_input: object,
-        step: AnyStep | str | None,
-        wait: float | timedelta | None,
-        at: datetime | None,
-    ) -> Wanted:
-        if wait is not None and at is not None:
-            raise ValueError("either in_ or at says when, not both")
-        left = None if wait is None else timedelta(seconds=calls.seconds(wait, "in_"))
-        if at is not None:
-            left = calls.instant(at) - self.now
-        slug = step.slug if isinstance(step, Step) else step
-        return Wanted(flow_slug(flow), flow_input, slug, left, self.now)
 
     def _not_found(self, slug: str) -> FlowNotFound:
         given = ", ".join(repr(slug) for slug in self._workers.slugs) or "none"

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from pgflow_ref import calls
+from pgflow_ref.calls.names import flow_slug
+from pgflow_ref.flow import Step
 from pgflow_ref.json_contract import Json, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
+
+    from pgflow_ref.flow import AnyStep, Flow
 
 _SECOND: Final = timedelta(seconds=1)
 _LONGEST_INPUT: Final = 200  # characters of an input in a message
@@ -92,6 +97,25 @@ class Wanted:
         if self.flow_input is not ANYTHING:
             parts.append(f"input {_shown(self.flow_input)}")
         return ", ".join(parts)
+
+
+def wanted(  # noqa: PLR0913  # what `InMemory.assert_enqueued` is given
+    flow: Flow | str,
+    flow_input: object,
+    step: AnyStep | str | None,
+    wait: float | timedelta | None,
+    at: datetime | None,
+    *,
+    now: datetime,
+) -> Wanted:
+    """What a test asks for; see `InMemory.assert_enqueued` for arguments and errors."""
+    if wait is not None and at is not None:
+        raise ValueError("either in_ or at says when, not both")
+    left = None if wait is None else timedelta(seconds=calls.seconds(wait, "in_"))
+    if at is not None:
+        left = calls.instant(at) - now
+    slug = step.slug if isinstance(step, Step) else step
+    return Wanted(flow_slug(flow), flow_input, slug, left, now)
 
 
 def same(one: object, other: object) -> bool:

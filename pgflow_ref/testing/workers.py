@@ -12,18 +12,19 @@ from pgflow_ref import execute
 from pgflow_ref.compile import check, in_order
 from pgflow_ref.config import WorkerConfig
 from pgflow_ref.errors import InvalidFlow
-from pgflow_ref.json_contract import decode
 from pgflow_ref.machine import Plan
 from pgflow_ref.model import calls
 from pgflow_ref.model.rows import SECOND
-from pgflow_ref.task import Completed, Failed, Outcome, Task, TaskKey
-from pgflow_ref.telemetry import Event
+from pgflow_ref.operations import RunEnd
+from pgflow_ref.task import Completed, Result, Task, TaskKey
+from pgflow_ref.telling import Telling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pgflow_ref.flow import AnyStep, Flow
-    from pgflow_ref.telemetry import EventName, Listeners
+    from pgflow_ref.task import Outcome
+    from pgflow_ref.telemetry import Listener
     from pgflow_ref.testing.database import Database, Due
     from pgflow_ref.threads import Threads
 
@@ -34,12 +35,13 @@ class _Worker(NamedTuple):
     worker_id: UUID
     steps: Mapping[str, AnyStep]
     plan: Plan
+    telling: Telling
 
 
 class Workers:
     """The workers on a database; none of them is ever asked to stop."""
 
-    def __init__(self, database: Database, listeners: Listeners) -> None:
+    def __init__(self, database: Database, listeners: Sequence[Listener]) -> None:
         self._database = database
         self._listeners = listeners
         self._workers: dict[str, _Worker] = {}
@@ -69,7 +71,10 @@ class Workers:
         plan = Plan(WorkerConfig(), timeouts, frozenset(timeouts))
         worker_id = UUID(int=(0xF10 << 112) | (len(self._workers) + 1))
         self._database.define(calls.RegisterWorker(worker_id, slug, slug))
-        self._workers[slug] = _Worker(worker_id, flow.steps, plan)
+        telling = Telling(
+            self._listeners, worker_id, slug, slug, clock=self._seconds, timer=self._seconds
+        )
+        self._workers[slug] = _Worker(worker_id, flow.steps, plan, telling)
 
     def first(self) -> Due | None:
         """The task that is, or will be, visible first; with several, of the flow added first."""
@@ -81,19 +86,19 @@ class Workers:
         task = self._claim(slug)
         if task is None:
             return False
-        began, timeout = self._database.clock, self._workers[slug].plan.timeouts[task.key.step_slug]
-        self._tell("pgflow.worker.task.start", task)
+        worker = self._workers[slug]
+        timeout = worker.plan.timeouts[task.key.step_slug]
+        deadline = self._database.clock + timeout * SECOND
+        worker.telling.task_started(task)
         outcome = await self._run(task, threads)
-        passed = self._database.clock - began
-        is_late = passed >= timeout * SECOND
-        if is_late:
+        if self._database.clock >= deadline:
             outcome = execute.timed_out(timeout)
-        before = self._database.runs[task.key.run_id].row.status
-        self._record(task, outcome)
-        self._tell_end(task, outcome, passed / SECOND, "timeout" if is_late else "error")
-        if before == "started":
-            self._tell_end_of_run(task, outcome)
+        worker.telling.task_ended(task)
+        self._record(Result(task, outcome), worker.telling)
         return True
+
+    def _seconds(self) -> float:
+        return self._database.clock / SECOND
 
     def _claim(self, slug: str) -> Task | None:
         """Read a message, and claim its task."""
@@ -128,41 +133,22 @@ class Workers:
             work.cancel()
         return work.result()
 
-    def _record(self, task: Task, outcome: Outcome) -> None:
+    def _record(self, result: Result, telling: Telling) -> None:
+        task, outcome = result.task, result.outcome
+        run_id, step, index, _ = task.key
+        was_over = self._database.runs[run_id].row.status != "started"
         if isinstance(outcome, Completed):
-            self._database.finish(calls.CompleteTask(*task.key[:3], outcome.output))
+            self._database.finish(calls.CompleteTask(run_id, step, index, outcome.output))
         else:
             log.warning("%s failed: %s", task, outcome.message)
-            self._database.finish(calls.FailTask(*task.key[:3], outcome.message))
-
-    # Events
-
-    def _tell_end(self, task: Task, outcome: Outcome, duration: float, kind: str) -> None:
-        if not self._listeners:
-            return
-        if isinstance(outcome, Completed):
-            output = None if outcome.output is None else decode(outcome.output)
-            self._tell("pgflow.worker.task.stop", task, duration=duration, output=output)
-        else:
-            why = {"kind": kind, "reason": outcome.message}
-            self._tell("pgflow.worker.task.exception", task, duration=duration, **why)
-
-    def _tell_end_of_run(self, task: Task, outcome: Outcome) -> None:
-        row = self._database.runs[task.key.run_id].row
-        about: dict[str, Any] = {"flow_slug": row.flow_slug, "run_id": row.run_id}
-        if row.status == "completed":
-            about["output"] = None if row.output is None else decode(row.output)
-            self._listeners.tell(Event(name="pgflow.run.completed", at=self._now, **about))
-        elif row.status == "failed":
-            about["reason"] = outcome.message if isinstance(outcome, Failed) else None
-            self._listeners.tell(Event(name="pgflow.run.failed", at=self._now, **about))
-
-    def _tell(self, name: EventName, task: Task, **more: Any) -> None:
-        slug, worker_id = task.flow_slug, self._workers[task.flow_slug].worker_id
-        about: dict[str, Any] = {"worker_id": worker_id, "worker_name": slug, "flow_slug": slug}
-        about.update(task.key._asdict())
-        self._listeners.tell(Event(name=name, at=self._now, **about, **more))
-
-    @property
-    def _now(self) -> float:
-        return self._database.clock / SECOND
+            self._database.finish(calls.FailTask(run_id, step, index, outcome.message))
+        run = self._database.runs[run_id]
+        row = run.tasks[step, index]
+        # An output that a map step waits for, and that is no array, fails the task all the same.
+        refused = row.error_message if row.status == "failed" else None
+        telling.recorded(result, refused)
+        if telling and run.row.status != "started" and not was_over:
+            failures = [task for task in run.tasks.values() if task.status == "failed"]
+            first = min(failures, key=lambda task: task.failed_at or 0, default=None)
+            reason = None if first is None else first.error_message
+            telling.run_ended(RunEnd(run_id, run.row.status, run.row.output, reason))

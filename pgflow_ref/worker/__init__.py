@@ -6,8 +6,7 @@
 
 What to do when is decided in `machine/`; what a handler gets and gives, in `execute.py`; what is
 asked of the database, in `operations/`. Here are the event loop and the signals (`worker.py`), the
-connections (`database.py`, `listening.py`), where handlers run (`handlers.py`), and what listeners
-are told (`telling.py`).
+connections (`database.py`, `listening.py`), and where handlers run (`handlers.py`).
 """
 
 from pgflow_ref.worker.worker import Worker

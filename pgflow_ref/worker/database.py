@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pgflow_ref.capabilities import Capabilities
     from pgflow_ref.config import WorkerConfig
     from pgflow_ref.task import Result
-    from pgflow_ref.worker.telling import Telling
+    from pgflow_ref.telling import Telling
 
 log: Final = logging.getLogger("pgflow_ref.worker")
 failures: Final = logging.getLogger("pgflow_ref.worker.failures")  # who listens hears of them too

@@ -24,11 +24,11 @@ from pgflow_ref.execute import is_async
 from pgflow_ref.perform import AsyncPerformer
 from pgflow_ref.processes import Processes
 from pgflow_ref.targets import async_target_of
+from pgflow_ref.telling import Telling
 from pgflow_ref.worker.database import Database
 from pgflow_ref.worker.handlers import Handlers, end
 from pgflow_ref.worker.listening import check_notify, enable_notify, listen
 from pgflow_ref.worker.mailbox import Mailbox
-from pgflow_ref.worker.telling import Telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable

@@ -10,7 +10,7 @@ from pgflow_ref.task import Completed, Failed
 from pgflow_ref.telemetry import Event, Listeners
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from uuid import UUID
 
     from pgflow_ref.operations import RunEnd
@@ -24,13 +24,30 @@ class Telling:
     A task's end is told when the database has accepted its result; how long its handler took is
     noted until then.
 
+    Args:
+        listeners: who is told.
+        worker_id: whose events they are.
+        worker_name: that worker's name.
+        flow_slug: its flow.
+        clock: says what time it is, in seconds since 1970.
+        timer: says what time it is, in seconds on a clock that never goes back.
+
     Attributes:
         listeners: who is told.
     """
 
-    def __init__(
-        self, listeners: Iterable[Listener], worker_id: UUID, worker_name: str, flow_slug: str
+    def __init__(  # noqa: PLR0913  # two of them are for tests in memory
+        self,
+        listeners: Iterable[Listener],
+        worker_id: UUID,
+        worker_name: str,
+        flow_slug: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
+        self._timer = timer
         self.listeners = Listeners(listeners)
         self._worker_id = worker_id
         self._worker_name = worker_name
@@ -56,26 +73,26 @@ class Telling:
     def poll_started(self) -> None:
         """A read is sent."""
         if self:
-            self._polled_at = time.monotonic()
+            self._polled_at = self._timer()
             self._tell("pgflow.worker.poll.start")
 
     def poll_stopped(self, count: int) -> None:
         """The read, and the claim of what it found, have brought so many tasks."""
         if self and self._polled_at is not None:
-            took = time.monotonic() - self._polled_at
+            took = self._timer() - self._polled_at
             self._polled_at = None
             self._tell("pgflow.worker.poll.stop", duration=took, count=count)
 
     def task_started(self, task: Task) -> None:
         """A handler is called."""
         if self:
-            self._began[task.key] = time.monotonic()
+            self._began[task.key] = self._timer()
             self._tell_of("pgflow.worker.task.start", task)
 
     def task_ended(self, task: Task) -> None:
         """A handler is over, or its time is."""
         if self and (began := self._began.pop(task.key, None)) is not None:
-            self._took[task.key] = time.monotonic() - began
+            self._took[task.key] = self._timer() - began
 
     def recorded(self, result: Result, refused: str | None = None) -> None:
         """The database has accepted a result.
@@ -130,7 +147,7 @@ class Telling:
         self.listeners.tell(
             Event(
                 name=name,
-                at=time.time(),
+                at=self._clock(),
                 duration=duration,
                 worker_id=self._worker_id,
                 worker_name=self._worker_name,
@@ -158,7 +175,7 @@ class Telling:
         self.listeners.tell(
             Event(
                 name=name,
-                at=time.time(),
+                at=self._clock(),
                 duration=duration,
                 worker_id=self._worker_id,
                 worker_name=self._worker_name,
