@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import subprocess
 import sys
 from typing import Any
@@ -131,3 +132,14 @@ def test_registered_flows_are_listed_and_found() -> None:
 
 def test_the_version_is_a_label() -> None:
     assert PgFlow("postgresql://nowhere/app").core_version() == "0.5.0"
+
+
+def test_the_page_about_languages_knows_every_call() -> None:
+    """And no other: what it names of Python is there."""
+    page = (ROOT / "docs/reference/languages.md").read_text(encoding="utf-8")
+    calls = page.partition("## Calls")[2].partition("\n## ")[0]
+    cells = [line.split("|")[3] for line in calls.splitlines() if line.startswith("| ")][1:]
+    named = {name for cell in cells for name in re.findall(r"`\.?(\w+)\(", cell)}
+    public = {name for name in dir(PgFlow) if not name.startswith("_")}
+    assert public - named == {"close"}
+    assert named - public == {"Worker"}
