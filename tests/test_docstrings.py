@@ -13,7 +13,8 @@ import griffe
 import pytest
 
 import pgflow_ref
-from pgflow_ref import logs, opentelemetry, testing
+from pgflow_ref import errors, logs, opentelemetry, testing
+from tests.pages import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,6 +150,14 @@ def test_examples_are_code(name: str) -> None:
         code = textwrap.dedent(example)
         if not code.startswith(">>>"):
             compile(f"async def example():\n{textwrap.indent(code, ' ')}", name, "exec")
+
+
+def test_the_reference_has_all_that_is_public() -> None:
+    page = (ROOT / "docs/reference/api.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^::: pgflow_ref\.(\w+)$", page, re.MULTILINE))
+    assert "errors" in shown
+    assert set(pgflow_ref.__all__) <= shown | vars(errors).keys()
+    assert all(hasattr(pgflow_ref, name) for name in shown & set(pgflow_ref.__all__))
 
 
 def test_the_public_surface_is_all() -> None:
