@@ -349,13 +349,13 @@ def of_flow(slug: str = "f", **what: Any) -> FlowHealth:
             [of_flow(visible_messages=3)],
             [a_worker(61), a_worker(0, "g")],
             [],
-            ["flow 'f': 3 messages wait, and no worker gave a sign of life lately"],
+            ["flow 'f': waiting messages: 3, and no worker gave a sign of life lately"],
         ),
         (
             [of_flow(stalled_tasks=2)],
             [a_worker(0)],
             [],
-            ["flow 'f': 2 tasks are stalled; recover_stalled_tasks puts them back"],
+            ["flow 'f': stalled tasks: 2; recover_stalled_tasks puts them back"],
         ),
         (
             [of_flow(has_queue=False)],

@@ -196,7 +196,7 @@ def test_health_of_a_database_that_needs_looking_after(database: Database, call:
     result = call("health", "--url", database.url)
     assert (result.returncode, result.stderr) == (1, "")
     assert result.stdout.startswith("degraded")
-    assert "1 messages wait, and no worker" in result.stdout
+    assert "waiting messages: 1, and no worker" in result.stdout
 
 
 def test_health_of_a_database_that_is_not_there(empty: str, call: Call) -> None:

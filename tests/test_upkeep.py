@@ -80,7 +80,7 @@ def test_messages_that_nobody_reads(core: Database, pgflow: Any) -> None:
     health = pgflow.health_check()
     assert health.status == "degraded"
     assert health.problems == (
-        "flow 'order': 2 messages wait, and no worker gave a sign of life lately",
+        "flow 'order': waiting messages: 2, and no worker gave a sign of life lately",
     )
     assert health.flows[0].visible_messages == 2
 
@@ -117,7 +117,7 @@ def test_workers_that_are_silent(core: Database, pgflow: Any) -> None:
         assert health.status == "ok", "it still gives signs of life"
     else:
         assert health.problems == (
-            "flow 'order': 2 messages wait, and no worker gave a sign of life lately",
+            "flow 'order': waiting messages: 2, and no worker gave a sign of life lately",
         )
 
 
@@ -152,7 +152,7 @@ def test_stalled_tasks_and_missing_queues(core: Database, way: Way) -> None:
     client.close()
     assert health.status == "degraded"
     assert health.problems == (
-        "flow 'order': 2 tasks are stalled; recover_stalled_tasks puts them back",
+        "flow 'order': stalled tasks: 2; recover_stalled_tasks puts them back",
         "flow 'other' has no queue, so none of its runs can start; ensure_flow makes one",
         "flow 'third' is not in the database; ensure_flow creates it",
     )

@@ -145,13 +145,13 @@ def _of_flows(flows: Sequence[FlowHealth], workers: Sequence[WorkerHealth]) -> l
             )
         if flow.stalled_tasks:
             problems.append(
-                f"flow {flow.flow_slug!r}: {flow.stalled_tasks} tasks are stalled; "
+                f"flow {flow.flow_slug!r}: stalled tasks: {flow.stalled_tasks}; "
                 "recover_stalled_tasks puts them back"
             )
         if flow.visible_messages and flow.flow_slug not in served:
             problems.append(
-                f"flow {flow.flow_slug!r}: {flow.visible_messages} messages wait, and no worker "
-                "gave a sign of life lately"
+                f"flow {flow.flow_slug!r}: waiting messages: {flow.visible_messages}, "
+                "and no worker gave a sign of life lately"
             )
     return problems
 
