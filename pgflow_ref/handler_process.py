@@ -22,6 +22,7 @@ from pgflow_ref.flow import Flow
 from pgflow_ref.task import Completed, Outcome, Task, TaskKey
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     Messages = SimpleQueue[dict[str, Any] | None]
@@ -49,8 +50,13 @@ def main(descriptor: int) -> None:
     serve(Connection(descriptor))
 
 
-def serve(connection: Connection) -> None:
-    """Find the handlers, and call them, until the other end hangs up."""
+def serve(connection: Connection, leave: Callable[[int], object] = os._exit) -> None:
+    """Find the handlers, and call them, until the other end hangs up.
+
+    Args:
+        connection: leads to the worker.
+        leave: ends this process at once, with an exit code.
+    """
     reference = json.loads(connection.recv_bytes())["reference"]
     try:
         flow = find(reference)
@@ -61,13 +67,13 @@ def serve(connection: Connection) -> None:
     messages: Messages = SimpleQueue()
     stopping, is_busy = threading.Event(), threading.Event()
     threading.Thread(
-        target=_listen, args=(connection, messages, stopping, is_busy), daemon=True
+        target=_listen, args=(connection, messages, stopping, is_busy, leave), daemon=True
     ).start()
     me = os.getpid()
     while (message := messages.get()) is not None:
         outcome = perform(flow, message, stopping)
         if os.getpid() != me:
-            os._exit(0)  # a handler that forked returns twice, and the task has one outcome
+            leave(0)  # a handler that forked returns twice, and the task has one outcome
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         is_busy.clear()
@@ -117,6 +123,7 @@ def _listen(
     messages: Messages,
     stopping: threading.Event,
     is_busy: threading.Event,
+    leave: Callable[[int], object],
 ) -> None:
     while True:
         try:
@@ -128,8 +135,9 @@ def _listen(
             messages.put(message)
         else:
             stopping.set()
+    stopping.set()
     if is_busy.is_set():
-        os._exit(1)
+        leave(1)
     messages.put(None)
 
 

@@ -202,3 +202,14 @@ def test_where_workers_are_marked_nobody_is_deprecated(database: Database, work:
     before = database.value(beat)
     wait_until(lambda: database.value(beat) > before)
     assert not working.is_over()
+
+
+def test_a_worker_whose_row_is_gone_registers_again(
+    database: Database, work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without one it could claim nothing."""
+    working = work(database.add(job(attempt)), heartbeat_interval=0.1)
+    database.rows("DELETE FROM pgflow.workers")
+    wait_until(lambda: database.rows("SELECT 1 FROM pgflow.workers"))
+    assert database.finish(database.start("flow")).output == {"work": 1}
+    assert f"the row of worker {working.worker.worker_id} is gone" in caplog.text

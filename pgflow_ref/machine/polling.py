@@ -65,17 +65,16 @@ def _wait(state: State, event: MessagesRead) -> tuple[float, float]:
 
 def take_in_signal(state: State, event: Listening | NotListening | Notified) -> State:
     """Something was inserted, or it may have been while nobody listened: read, and read again."""
-    match event:
-        case Listening():
-            state = state._replace(listening=True, listen_retry=0.0)
-        case Notified():
-            state = state._replace(notified_at=state.now)
-        case NotListening():
-            wait, listened = longer(state.listen_retry), state.listening
-            listen_at = state.now + wait
-            state = state._replace(listening=False, listen_at=listen_at, listen_retry=wait)
-            if not listened:
-                return state  # and so it has not relied on it
+    if isinstance(event, Listening):
+        state = state._replace(listening=True, listen_retry=0.0)
+    elif isinstance(event, Notified):
+        state = state._replace(notified_at=state.now)
+    else:
+        wait, listened = longer(state.listen_retry), state.listening
+        listen_at = state.now + wait
+        state = state._replace(listening=False, listen_at=listen_at, listen_retry=wait)
+        if not listened:
+            return state  # and so it has not relied on it
     return state._replace(poll_at=state.now, poll_wait=0.0, heard=True)
 
 

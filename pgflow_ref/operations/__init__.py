@@ -65,6 +65,7 @@ from pgflow_ref.operations.signals import (
 from pgflow_ref.operations.tasks import (
     Answer,
     Now,
+    Pulse,
     attempts_now,
     claim,
     claimed_tasks,
@@ -83,6 +84,7 @@ __all__ = [
     "FlowOverview",
     "Now",
     "Operation",
+    "Pulse",
     "Queue",
     "Recovered",
     "Row",

@@ -26,19 +26,32 @@ def register_worker(worker_id: UUID, queue_name: str, name: str) -> Operation[No
     )
 
 
-def heartbeat(worker_id: UUID, *, deprecation: bool = False) -> Operation[bool]:
-    """Give a sign of life; whether the database wants this worker to leave.
+class Pulse(NamedTuple):
+    """What a worker finds out about itself with a sign of life.
+
+    Attributes:
+        is_there: whether it still has a row; without one it can claim nothing.
+        is_deprecated: whether the database wants it to leave.
+    """
+
+    is_there: bool
+    is_deprecated: bool
+
+
+def heartbeat(worker_id: UUID, *, deprecation: bool = False) -> Operation[Pulse]:
+    """Give a sign of life.
 
     Args:
         worker_id: whose sign it is.
-        deprecation: whether workers have a `deprecated_at`, which says so (0.6 and newer).
+        deprecation: whether workers have a `deprecated_at` (0.6 and newer).
     """
     return Operation(
         "give a sign of life",
         "UPDATE pgflow.workers SET last_heartbeat_at = clock_timestamp()"
-        " WHERE worker_id = %(worker_id)s" + (" RETURNING deprecated_at" if deprecation else ""),
+        " WHERE worker_id = %(worker_id)s RETURNING "
+        + ("deprecated_at IS NOT NULL" if deprecation else "false"),
         {"worker_id": worker_id},
-        lambda rows: any(row[0] is not None for row in rows),
+        lambda rows: Pulse(bool(rows), is_deprecated=bool(rows and rows[0][0])),
     )
 
 

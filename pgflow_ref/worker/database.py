@@ -91,8 +91,13 @@ class Database:
         assert self.capabilities is not None
         self._beats = True
         try:
-            operation = ops.heartbeat(self._worker_id, deprecation=self.capabilities.deprecated_at)
-            if await execute_async(await self.pulse.open(), operation):
+            deprecation = self.capabilities.deprecated_at
+            operation = ops.heartbeat(self._worker_id, deprecation=deprecation)
+            pulse = await execute_async(await self.pulse.open(), operation)
+            if not pulse.is_there:
+                log.warning("the row of worker %s is gone; it registers again", self._worker_id)
+                await self.register()
+            if pulse.is_deprecated:
                 self._happened(protocol.Deprecated(time.monotonic()))
         except Exception as error:  # noqa: BLE001  # the next one is due soon
             log.warning("%s", _trouble("give a sign of life", error))
