@@ -82,7 +82,10 @@ def serve(connection: Connection, leave: Callable[[int], object] = os._exit) -> 
             if isinstance(outcome, Completed)
             else {"message": outcome.message}
         )
-        connection.send_bytes(json.dumps(answer).encode())
+        try:
+            connection.send_bytes(json.dumps(answer).encode())
+        except OSError:  # the worker is gone, or the handler has closed what is not its own
+            return
 
 
 def find(reference: dict[str, Any]) -> Flow:
