@@ -181,6 +181,18 @@ def test_tasks_at_once_have_a_process_each(database: Database, work: Work, tmp_p
     assert [database.run(run_id).output for run_id in ids] == [{"do": "stopped"}] * 3
 
 
+def test_handlers_hear_that_the_database_wants_the_worker_to_leave(
+    newest: Database, work: Work, tmp_path: Path
+) -> None:
+    path = tmp_path / "began"
+    working = work(newest.add(odd), url=newest.url, **PROCESSES, heartbeat_interval=0.1)
+    run_id = newest.start("odd", ["until stopping", str(path)])
+    wait_until(path.exists)
+    newest.rows("UPDATE pgflow.workers SET deprecated_at = now()")
+    working.join()
+    assert newest.run(run_id).output == {"do": "stopped"}
+
+
 @pytest.mark.parametrize("how", ["hang", "spin"])
 def test_at_the_limit_a_process_is_ended_and_replaced(
     how: str, database: Database, odd_work: Working, tmp_path: Path

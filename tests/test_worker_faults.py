@@ -12,6 +12,7 @@ import pytest
 
 from pgflow_ref import DatabaseUnavailable, Flow, Worker
 from pgflow_ref import operations as ops
+from pgflow_ref.connection import execute_together
 from pgflow_ref.worker import database as worker_database
 from tests.conftest import wait_until
 
@@ -254,6 +255,73 @@ def test_a_result_is_recorded_once_though_lines_break_all_the_time(
     for number, run_id in enumerate(ids):
         assert database.finish(run_id).output == {"work": number}
     assert database.rows("SELECT count(*), count(DISTINCT run_id) FROM public.ends") == [(40, 40)]
+
+
+def test_a_result_that_nobody_takes_any_more_is_told(
+    database: Database,
+    databases: Any,
+    work: Work,
+    gate: threading.Event,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The database is away, and the worker's time to stop is over."""
+
+    def wait(_given: object, _ctx: object) -> None:
+        gate.wait()
+
+    name = database.connection.info.dbname
+    database.is_altered = True  # for a while
+    working = work(database.add(job(wait)))
+    run_id = database.start("flow")
+    wait_until(lambda: database.tasks("started") == 1)
+    databases.execute("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false", name)
+    database.rows(f"SELECT pg_terminate_backend(pid, 10000) {OTHERS}")
+    working.worker.stop()
+    working.stop()
+    databases.execute("ALTER DATABASE {} WITH ALLOW_CONNECTIONS true", name)
+    told = f"result of flow.work of run {run_id}, attempt 1 is lost: it cannot be recorded"
+    assert told in caplog.text
+
+
+def test_a_mistake_of_ours_is_loud(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rather that than a worker that hangs."""
+
+    async def broken(_self: object, _message_ids: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(worker_database.Database, "claim", broken)
+    database.add(job(echo))
+    database.start("flow")
+    with pytest.raises(ZeroDivisionError):
+        Worker(job(echo), database.url).run(signals=False)
+    wait_until(lambda: not database.rows(f"SELECT 1 {OTHERS}"))
+
+
+def test_where_nobody_can_say_what_became_of_a_result_it_is_told_as_dropped(
+    database: Database,
+    work: Work,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lost: list[object] = []
+
+    async def lossy(connection: Any, operations: Any) -> Any:
+        answers = await execute_together(connection, operations)
+        if operations[0].name == "complete a task" and not lost:
+            lost.append(operations)
+            raise DatabaseUnavailable("the connection is lost")
+        return answers
+
+    def unlucky(_keys: object, _worker_id: object) -> Any:
+        raise DatabaseUnavailable("the connection is lost again")
+
+    monkeypatch.setattr(worker_database, "execute_together", lossy)
+    monkeypatch.setattr(ops, "attempts_now", unlucky)
+    work(database.add(job(echo)))
+    run_id = database.start("flow", 1)
+    wait_until(lambda: "is dropped: the task is no longer ours" in caplog.text)
+    assert "cannot see what became of 1 results: the connection is lost again" in caplog.text
+    assert database.run(run_id).output == {"work": 1}  # for it was recorded
 
 
 def test_the_statement_that_lists_queues_takes_no_other_name() -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from pgflow_ref import CoreUnsupported, Flow, TaskFailed, Worker
 from tests.conftest import wait_until
@@ -208,6 +210,37 @@ def test_a_pgmq_whose_notifications_have_no_throttle(statement: Any, database: D
     database.alter(statement)
     with pytest.raises(CoreUnsupported, match=r"needs pgmq 1\.8 or newer"):
         Worker(job(), database.url, **NOTIFY).run(signals=False)
+
+
+def test_a_role_that_may_not_set_up_notifications(database: Database, work: Work) -> None:
+    """Once its owner has done that, any role may listen."""
+    database.add(job())
+    database.is_altered = True
+    database.rows("CREATE ROLE plain LOGIN PASSWORD 'plain'")
+    try:
+        for schema in ("pgflow", "pgmq", "realtime"):
+            name = sql.Identifier(schema)
+            for grant in (
+                "GRANT USAGE ON SCHEMA {} TO plain",
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {} TO plain",
+                "GRANT ALL ON ALL SEQUENCES IN SCHEMA {} TO plain",
+            ):
+                database.connection.execute(sql.SQL(grant).format(name))
+        url = make_conninfo(database.url, user="plain", password="plain")
+        with pytest.raises(CoreUnsupported) as caught:
+            Worker(job(), url, **NOTIFY).run(signals=False)
+        assert str(caught.value).startswith(
+            "pgmq does not notify of inserts into 'flow' every 250 ms, and this role may not change"
+        )
+        remedy = str(caught.value).partition("run ")[2].partition(", or use")[0]
+        database.connection.execute(remedy.encode())
+        working = work(job(), url=url, **NOTIFY)
+        wait_for_silence(database)
+        assert finish(database, database.start("flow", 1)).output == {"work": 1}
+        working.stop()
+    finally:
+        database.rows("DROP OWNED BY plain")
+        database.rows("DROP ROLE plain")
 
 
 def test_a_queue_of_whose_inserts_pgmq_never_tells(database: Database) -> None:

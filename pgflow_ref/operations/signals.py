@@ -94,7 +94,15 @@ def enable_notifications(queue_name: str, throttle: int) -> Operation[None]:
         "SELECT pgmq.enable_notify_insert(%(queue_name)s::text, %(throttle)s::integer)",
         {"queue_name": queue_name, "throttle": throttle},
         nothing,
-        {("42883", ""): CoreUnsupported(NO_NOTIFY)},
+        {
+            ("42883", ""): CoreUnsupported(NO_NOTIFY),
+            ("42501", ""): CoreUnsupported(
+                f"pgmq does not notify of inserts into {queue_name!r} every {throttle} ms, and this"
+                " role may not change that; let the queue's owner run"
+                f" SELECT pgmq.enable_notify_insert('{queue_name}', {throttle}), or use 'polling'"
+                " or 'long_poll'"
+            ),
+        },
     )
 
 
