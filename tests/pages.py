@@ -192,8 +192,10 @@ class Reader:
         return result.stdout
 
     def _start(self, block: Block) -> None:
-        """Start a worker, and wait until it is one."""
-        before = self._workers()
+        """Start a process, and wait until it has a worker for each flow that it was given."""
+        # All of them: one that came later would be taken for the next process's, which would then
+        # be ended before it heeds signals.
+        wanted = self._workers() + max(1, len(re.findall(r"\S+\.py:\w+", block.code)))
         log = self.folder / f"background-{len(self._background)}.log"
         with log.open("w") as output:
             process = subprocess.Popen(
@@ -204,7 +206,7 @@ class Reader:
                 text=True,
             )
         self._background.append((block, process))
-        wait_until(lambda: self._workers() > before or process.poll() is not None)
+        wait_until(lambda: self._workers() >= wanted or process.poll() is not None)
         assert process.poll() is None, f"{block}: it is over: {log.read_text()}"
 
     def _workers(self) -> int:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pgflow_ref import execute
 from pgflow_ref.threads import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
     from uuid import UUID
 
-    from pgflow_ref.flow import Flow, Stopping
+    from pgflow_ref.flow import Context, Flow, Handler, Stopping
+    from pgflow_ref.json_contract import Json
     from pgflow_ref.processes import Processes
     from pgflow_ref.task import Outcome, Task, TaskKey
     from pgflow_ref.worker.mailbox import Mailbox
@@ -65,8 +66,7 @@ class Handlers:
             self._ended(task, execute.failed(error))
             return
         if execute.is_async(handler):
-            work = self._await(task, execute.call_async(handler, argument, context))
-            running = asyncio.ensure_future(work)
+            running = asyncio.ensure_future(self._await(task, handler, argument, context))
             self._running[task.key] = running
             running.add_done_callback(lambda _: self._running.pop(task.key, None))
         else:
@@ -89,8 +89,9 @@ class Handlers:
         if self._processes is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._processes.close)
 
-    async def _await(self, task: Task, work: Coroutine[Any, Any, Outcome]) -> None:
-        self._ended(task, await work)
+    async def _await(self, task: Task, handler: Handler, argument: Json, context: Context) -> None:
+        # Called here and not before: what is cancelled before it begins leaves nothing unawaited.
+        self._ended(task, await execute.call_async(handler, argument, context))
 
     def _report(self, task: Task, outcome: Outcome) -> None:
         """Say from a thread what came of a handler."""
