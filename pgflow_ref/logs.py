@@ -26,6 +26,7 @@ import os
 import re
 import sys
 import threading
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final, TextIO, TypeAlias
@@ -198,7 +199,30 @@ def silenced(name: str) -> Iterator[None]:
         logger.disabled = before
 
 
-class ConsoleLog:
+class _Log(ABC):
+    """What both logs are: a stream to which the line of an event is written whole."""
+
+    def __init__(
+        self, stream: TextIO | None = None, *, outputs: bool = False, polls: bool = False
+    ) -> None:
+        self.stream: TextIO = sys.stderr if stream is None else stream
+        self._outputs = outputs
+        self._polls = polls
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        """Write one event."""
+        if event.name in _POLLS and not self._polls:
+            return
+        with self._lock:
+            _write(self.stream, self._line(event))
+
+    @abstractmethod
+    def _line(self, event: Event) -> str:
+        """The line of an event."""
+
+
+class ConsoleLog(_Log):
     r"""Writes events as lines for people: local time, what, what became of it, details.
 
     Coloured on a terminal only, and not where `NO_COLOR` is set or the terminal is `dumb`. May be
@@ -221,19 +245,9 @@ class ConsoleLog:
     def __init__(
         self, stream: TextIO | None = None, *, outputs: bool = False, polls: bool = False
     ) -> None:
-        self.stream: TextIO = sys.stderr if stream is None else stream
-        self._outputs = outputs
-        self._polls = polls
+        super().__init__(stream, outputs=outputs, polls=polls)
         self._colours = _is_colourful(self.stream)
         self._width = 24
-        self._lock = threading.Lock()
-
-    def __call__(self, event: Event) -> None:
-        """Write one event."""
-        if event.name in _POLLS and not self._polls:
-            return
-        with self._lock:
-            _write(self.stream, self._line(event))
 
     def _line(self, event: Event) -> str:
         at = datetime.fromtimestamp(event.at).astimezone()
@@ -251,7 +265,7 @@ class ConsoleLog:
         return f"{time}  {subject.ljust(self._width)} {padded}{'  ' if details else ''}{details}"
 
 
-class JsonLog:
+class JsonLog(_Log):
     """Writes events as JSON, one object per line, in ASCII; for the keys see `as_record`.
 
     May be called from several threads.
@@ -270,24 +284,11 @@ class JsonLog:
         {"time": "1970-01-01T00:00:00.000000Z", "event": "pgflow.run.started", "flow_slug": "order"}
     """
 
-    def __init__(
-        self, stream: TextIO | None = None, *, outputs: bool = False, polls: bool = False
-    ) -> None:
-        self.stream: TextIO = sys.stderr if stream is None else stream
-        self._outputs = outputs
-        self._polls = polls
-        self._lock = threading.Lock()
-
-    def __call__(self, event: Event) -> None:
-        """Write one event."""
-        if event.name in _POLLS and not self._polls:
-            return
+    def _line(self, event: Event) -> str:
         text = encode(as_record(event, outputs=self._outputs))
         # Not ensure_ascii, since `encode` alone writes numbers as PostgreSQL holds them. Outside
         # of strings JSON is ASCII anyway.
-        line = _NOT_ASCII.sub(_escape, text)
-        with self._lock:
-            _write(self.stream, line)
+        return _NOT_ASCII.sub(_escape, text)
 
 
 def _subject(event: Event) -> str:

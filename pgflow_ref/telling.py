@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pgflow_ref.json_contract import Json, decode
@@ -63,31 +64,32 @@ class Telling:
     def worker_started(self) -> None:
         """The worker is registered."""
         if self:
-            self._tell("pgflow.worker.start")
+            self.listeners.tell(self._event("pgflow.worker.start"))
 
     def worker_stopped(self) -> None:
         """The worker is over."""
         if self:
-            self._tell("pgflow.worker.stop")
+            self.listeners.tell(self._event("pgflow.worker.stop"))
 
     def poll_started(self) -> None:
         """A read is sent."""
         if self:
             self._polled_at = self._timer()
-            self._tell("pgflow.worker.poll.start")
+            self.listeners.tell(self._event("pgflow.worker.poll.start"))
 
     def poll_stopped(self, count: int) -> None:
         """The read, and the claim of what it found, have brought so many tasks."""
         if self and self._polled_at is not None:
             took = self._timer() - self._polled_at
             self._polled_at = None
-            self._tell("pgflow.worker.poll.stop", duration=took, count=count)
+            event = self._event("pgflow.worker.poll.stop")
+            self.listeners.tell(replace(event, duration=took, count=count))
 
     def task_started(self, task: Task) -> None:
         """A handler is called."""
         if self:
             self._began[task.key] = self._timer()
-            self._tell_of("pgflow.worker.task.start", task)
+            self.listeners.tell(self._event("pgflow.worker.task.start", task.key))
 
     def task_ended(self, task: Task) -> None:
         """A handler is over, or its time is."""
@@ -110,11 +112,11 @@ class Telling:
         elif refused is not None:
             kind, reason = "error", refused
         else:
-            output = _value(outcome)
-            self._tell_of("pgflow.worker.task.stop", task, duration=took, output=output)
+            event = self._event("pgflow.worker.task.stop", task.key)
+            self.listeners.tell(replace(event, duration=took, output=_value(outcome)))
             return
-        name: EventName = "pgflow.worker.task.exception"
-        self._tell_of(name, task, duration=took, kind=kind, reason=reason)
+        event = self._event("pgflow.worker.task.exception", task.key)
+        self.listeners.tell(replace(event, duration=took, kind=kind, reason=reason))
 
     def dropped(self, task: Task) -> None:
         """A result is not to be told: the task is no longer this worker's."""
@@ -123,68 +125,29 @@ class Telling:
     def recovered(self, count: int) -> None:
         """Tasks were put back or failed."""
         if self:
-            self._tell("pgflow.worker.recovered", count=count)
+            self.listeners.tell(replace(self._event("pgflow.worker.recovered"), count=count))
 
     def run_ended(self, end: RunEnd) -> None:
         """A run is over."""
         if end.status == "completed":
             output = None if end.output is None else decode(end.output)
-            self._tell("pgflow.run.completed", run_id=end.run_id, output=output)
+            event = replace(self._event("pgflow.run.completed"), output=output)
         else:
-            self._tell("pgflow.run.failed", run_id=end.run_id, reason=end.reason)
+            event = replace(self._event("pgflow.run.failed"), reason=end.reason)
+        self.listeners.tell(replace(event, run_id=end.run_id))
 
-    def _tell_of(  # noqa: PLR0913  # what an event may hold, by name
-        self,
-        name: EventName,
-        task: Task,
-        *,
-        duration: float | None = None,
-        output: Json = None,
-        kind: str | None = None,
-        reason: str | None = None,
-    ) -> None:
-        key = task.key
-        self.listeners.tell(
-            Event(
-                name=name,
-                at=self._clock(),
-                duration=duration,
-                worker_id=self._worker_id,
-                worker_name=self._worker_name,
-                flow_slug=self._flow_slug,
-                run_id=key.run_id,
-                step_slug=key.step_slug,
-                task_index=key.task_index,
-                attempt=key.attempt,
-                output=output,
-                kind=kind,
-                reason=reason,
-            )
-        )
-
-    def _tell(  # noqa: PLR0913  # what an event may hold, by name
-        self,
-        name: EventName,
-        *,
-        duration: float | None = None,
-        run_id: UUID | None = None,
-        count: int | None = None,
-        output: Json = None,
-        reason: str | None = None,
-    ) -> None:
-        self.listeners.tell(
-            Event(
-                name=name,
-                at=self._clock(),
-                duration=duration,
-                worker_id=self._worker_id,
-                worker_name=self._worker_name,
-                flow_slug=self._flow_slug,
-                run_id=run_id,
-                count=count,
-                output=output,
-                reason=reason,
-            )
+    def _event(self, name: EventName, key: TaskKey | None = None) -> Event:
+        """An event of this worker, now; of this attempt, where there is one."""
+        return Event(
+            name=name,
+            at=self._clock(),
+            worker_id=self._worker_id,
+            worker_name=self._worker_name,
+            flow_slug=self._flow_slug,
+            run_id=None if key is None else key.run_id,
+            step_slug=None if key is None else key.step_slug,
+            task_index=None if key is None else key.task_index,
+            attempt=None if key is None else key.attempt,
         )
 
 

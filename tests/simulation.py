@@ -150,3 +150,12 @@ def simulate(seed: int, step: Step = machine.step) -> World:
     except AssertionError as error:
         raise AssertionError(f"simulate({seed}), at {world.now:.3f} s: {error}") from error
     return world
+
+
+def broken_promise(seed: int, mistake: Step) -> str:
+    """What a schedule says of a machine with this mistake; nothing, where it is not noticed."""
+    try:
+        simulate(seed, mistake)
+    except AssertionError as error:
+        return str(error)
+    return ""

@@ -58,7 +58,7 @@ from tests.playing import (
     task,
     waiting,
 )
-from tests.simulation import simulate
+from tests.simulation import broken_promise, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -835,14 +835,6 @@ def impatient(state: State, event: Event) -> tuple[State, list[Command]]:
 def unmarked(state: State, event: Event) -> tuple[State, list[Command]]:
     state, commands = step(state, event)
     return state, [command for command in commands if command != MarkStopped()]
-
-
-def broken_promise(seed: int, mistake: Step) -> str:
-    try:
-        simulate(seed, mistake)
-    except AssertionError as error:
-        return str(error)
-    return ""
 
 
 @pytest.mark.parametrize(

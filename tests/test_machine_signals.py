@@ -48,7 +48,7 @@ from tests.playing import (
     record,
     waiting,
 )
-from tests.simulation import simulate
+from tests.simulation import broken_promise
 
 if TYPE_CHECKING:
     from tests.simulation import Step
@@ -428,14 +428,6 @@ def careless(state: State, event: Event) -> tuple[State, list[Command]]:
 def rash(state: State, event: Event) -> tuple[State, list[Command]]:
     """Told twice to leave, it waits for nothing any more."""
     return step(state, StopRequested(event.now) if isinstance(event, Deprecated) else event)
-
-
-def broken_promise(seed: int, mistake: Step) -> str:
-    try:
-        simulate(seed, mistake)
-    except AssertionError as error:
-        return str(error)
-    return ""
 
 
 @pytest.mark.parametrize(
