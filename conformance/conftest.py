@@ -11,15 +11,16 @@ import pytest
 from conformance.core import evidence
 from conformance.harness import cases
 from conformance.harness.adapters import AdapterError, find
-from conformance.harness.cases import FIXTURES, CaseError, Deviation
-from conformance.harness.databases import Cluster
-from conformance.harness.plugin import Carrier, Conductor, carry, session_of
-from conformance.harness.session import CORE
+from conformance.harness.cases import FIXTURES, Case, CaseError, Deviation
+from conformance.harness.databases import CORE, Cluster
+from conformance.harness.plugin import Carrier, Conclude, Conductor, carry, session_of
+from conformance.harness.session import USUAL_CORES
 from pgflow_ref.profiles import ProfileError, known, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
+    from conformance.harness.records import Record
     from conformance.harness.session import Session
     from conformance.harness.trial import Trial
 
@@ -51,8 +52,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--core",
         action="append",
         metavar="VERSION",
-        help="a version of pgflow's core to compare with its model; may be given several times"
-        " (default: all that are known). Workers are tested on the first (default: 0.5.0)",
+        help="a version of pgflow's core; may be given several times. Every case is tried on each"
+        " that it is about, and each is compared with its model (default: workers on 0.5.0, or on"
+        " 0.8.1 for what 0.5.0 does not have; all that are known for the model)",
     )
     group.addoption(
         "--core-patch",
@@ -118,17 +120,29 @@ def _cores(config: pytest.Config) -> list[str]:
     return list(chosen or known())
 
 
+def _cores_of(case: Case, config: pytest.Config) -> list[str]:
+    """The cores to try a case on: all that were asked for and it is about, or the usual one."""
+    chosen = config.getoption("--core")
+    admitted = [core for core in chosen or USUAL_CORES if case.admits(core)]
+    return admitted if chosen else admitted[:1]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test of every case, and for `worker` one for each worker."""
     try:
         if "worker_name" in metafunc.fixturenames:
             names = _workers(metafunc.config)
             metafunc.parametrize("worker_name", [find(name).name for name in names])
-        if "core_version" in metafunc.fixturenames:
-            metafunc.parametrize("core_version", _cores(metafunc.config))
         if "case" in metafunc.fixturenames:
-            listed = cases.load(FIXTURES / "cases" / f"{metafunc.module.CASES}.yaml")
-            metafunc.parametrize("case", listed, ids=[case.id for case in listed])
+            listed = cases.load_all(FIXTURES / "cases" / metafunc.module.CASES)
+            if "core" in metafunc.fixturenames:
+                pairs = [(one, core) for one in listed for core in _cores_of(one, metafunc.config)]
+                names = [f"{one.id}-{core}" for one, core in pairs]
+                metafunc.parametrize(("case", "core"), pairs, ids=names)
+            else:
+                metafunc.parametrize("case", listed, ids=[case.id for case in listed])
+        elif "core" in metafunc.fixturenames:
+            metafunc.parametrize("core", _cores(metafunc.config))
     except (AdapterError, CaseError) as error:
         pytest.exit(f"the suite cannot run: {error}", returncode=2)
 
@@ -155,18 +169,17 @@ def deviations() -> dict[tuple[str, str], Deviation]:
 @pytest.fixture
 def conclude(
     request: pytest.FixtureRequest,
-    session: Session,
     deviations: dict[tuple[str, str], Deviation],
-) -> Callable[[Trial], None]:
+) -> Conclude:
     """Put a trial into the report, and let the test end as it deserves."""
 
-    def conclude(trial: Trial) -> None:
+    def conclude(trial: Trial, more: Sequence[Record] = ()) -> None:
         workers = [f"--worker={name}" for name in request.config.getoption("--worker") or []]
         repeat = shlex.join(["./scripts/conformance", request.node.nodeid, *workers])
         keys = [(adapter.name, trial.case.id) for adapter in trial.adapters]
         known = next((deviations[key] for key in keys if key in deviations), None)
-        record = trial.record(session.core, repeat, known)
-        carry(request.node, record, trial.hellos())
+        record = trial.record(repeat, known)
+        carry(request.node, record, trial.hellos(), more)
         said = "\n".join(record.problems)
         if record.outcome == "deviation":
             pytest.xfail(f"known deviation: {known.reason if known else ''}")

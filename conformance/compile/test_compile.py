@@ -14,14 +14,14 @@ from pgflow_ref.errors import InvalidFlow
 from pgflow_ref.shape import FlowShape, Options, StepShape, check_slug
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from conformance.harness.adapters import Adapter
+    from conformance.harness.plugin import Conclude
     from conformance.harness.session import Session
     from pgflow_ref.shape import StepType
 
-CASES = "compile"
+CASES = "compile.yaml"
 
 ANY_GRAPH = Case(
     id="compile.any_graph",
@@ -38,7 +38,7 @@ def test_compiles(
     worker_name: str,
     session: Session,
     tmp_path: Path,
-    conclude: Callable[[Trial], None],
+    conclude: Conclude,
 ) -> None:
     """The worker's `compile` prints what pgflow_ref compiles, which the DSL's adapter proves."""
     trial = Trial(case, [session.adapter(worker_name)], tmp_path)
@@ -46,9 +46,7 @@ def test_compiles(
     conclude(trial)
 
 
-def test_any_graph(
-    worker_name: str, session: Session, tmp_path: Path, conclude: Callable[[Trial], None]
-) -> None:
+def test_any_graph(worker_name: str, session: Session, tmp_path: Path, conclude: Conclude) -> None:
     """As above, for graphs that nobody thought of; the smallest that differs is reported."""
     trial = Trial(ANY_GRAPH, [session.adapter(worker_name)], tmp_path)
 

@@ -53,10 +53,10 @@ def asked(pytestconfig: pytest.Config) -> Asked:
 
 
 @pytest.fixture
-def core(core_version: str, cluster: Cluster, session: Session) -> Iterator[Subject]:
+def compared(core: str, cluster: Cluster, session: Session) -> Iterator[Subject]:
     """A database with this core and a clock of its own."""
-    name = f"core_{core_version.replace('.', '_')}"
-    profile = load(core_version).profile
+    name = f"core_{core.replace('.', '_')}"
+    profile = load(core).profile
     try:
         subject.create(cluster, name, profile, session.patch)
         with psycopg.connect(cluster.url_of(name)) as connection:
@@ -67,15 +67,15 @@ def core(core_version: str, cluster: Cluster, session: Session) -> Iterator[Subj
 
 
 def test_core_does_what_its_model_does(
-    core: Subject, asked: Asked, request: pytest.FixtureRequest
+    compared: Subject, asked: Asked, request: pytest.FixtureRequest
 ) -> None:
     """The differential test; it also fails where a behaviour of the profile never showed."""
-    profile, began = core.profile, time.monotonic()
+    profile, began = compared.profile, time.monotonic()
     counts, found = Counts(), None
     try:
-        counts = _play(core, asked)
+        counts = _play(compared, asked)
     except Difference as difference:
-        found = evidence.shorten(difference, core)
+        found = evidence.shorten(difference, compared)
     missing = sorted(profile.behaviours - counts.behaviours.keys())
     covers = found is None and asked.replay is None and asked.minutes is None
     problems = list(found.problems) if found else []

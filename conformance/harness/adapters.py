@@ -27,6 +27,23 @@ class AdapterError(Exception):
 
 
 @dataclass(frozen=True)
+class Hello:
+    """How a worker introduces itself; the line `hello` of the contract.
+
+    Attributes:
+        name: what it is called.
+        version: its version.
+        handler_input: `split` or `whole`.
+        capabilities: what it has beyond what every worker has.
+    """
+
+    name: str = ""
+    version: str = ""
+    handler_input: str = ""
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Adapter:
     """A worker that takes part.
 
@@ -35,12 +52,14 @@ class Adapter:
         language: what it is written in; a mixed fleet is judged by languages.
         command: the command line, to which the suite adds one word.
         prepare: a command to be run once before all cases, or empty.
+        hello: how it introduced itself, once it has been asked.
     """
 
     name: str
     language: str
     command: tuple[str, ...]
     prepare: tuple[str, ...] = ()
+    hello: Hello = Hello()
 
 
 def find(wanted: str) -> Adapter:

@@ -1,6 +1,7 @@
 """Cases are data: a flow, what is done with it, what is expected, and which promise that checks.
 
-The files are `fixtures/cases/*.yaml`; their form is written down in `fixtures/cases/schema.json`.
+The files are below `fixtures/cases`; their form is written down in `fixtures/cases/schema.json`,
+and what the acts mean in `conformance/CASES.md`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import jsonschema
 import tomli
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -26,6 +28,25 @@ if TYPE_CHECKING:
 
 FIXTURES: Final = Path(__file__).parent.parent.parent / "fixtures"
 DEFAULT_WITHIN: Final = 20.0
+
+USUAL: Final[tuple[Mapping[str, Any], ...]] = (
+    {"start": "harness"},
+    {"work": "first"},
+    {"wait": "over"},
+    {"stop": "all"},
+)
+"""The acts of a case that gives none."""
+
+TOGETHER: Final[tuple[Mapping[str, Any], ...]] = (
+    {"start": "all"},
+    {"hide": True},
+    {"work": "all"},
+    {"show": True},
+    {"wait": "over"},
+    {"stop": "all"},
+)
+"""The same of a mixed fleet. Messages are hidden until all are there: else who starts faster has
+done most before."""
 
 
 class CaseError(Exception):
@@ -58,8 +79,12 @@ class Case:
         worker: the worker's options.
         runs: what is started.
         expect: of the case as a whole: `at_once` (the most tasks at the same time), `stopped`
-            (the worker's row says so), `share` (the least part of the tasks for each language).
-        stop_after_calls: when the worker is asked to stop; None: when all runs are over.
+            (the worker's row says so), `share` (the least part of the tasks for each language),
+            `finished` (so many tasks are completed, and nobody has one in hand).
+        acts: what the harness does, in order; none: `USUAL`, or `TOGETHER` for several workers.
+        core: the versions of the core that it is about, such as `>=0.7`; empty: all.
+        needs: the capabilities that its worker must have said in `hello`.
+        quick: whether it belongs to a quick run.
         within: seconds for all runs to end.
     """
 
@@ -70,8 +95,20 @@ class Case:
     worker: Mapping[str, Any]
     runs: tuple[RunOf, ...]
     expect: Mapping[str, Any] = field(default_factory=dict)
-    stop_after_calls: int | None = None
+    acts: tuple[Mapping[str, Any], ...] = ()
+    core: str = ""
+    needs: tuple[str, ...] = ()
+    quick: bool = False
     within: float = DEFAULT_WITHIN
+
+    def admits(self, core: str) -> bool:
+        """Whether it is about this version of the core.
+
+        Example:
+            >>> Case("map.x", "", "", {}, {}, (), core=">=0.7").admits("0.5.0")
+            False
+        """
+        return SpecifierSet(self.core).contains(core, prereleases=True)
 
     @property
     def group(self) -> str:
@@ -103,6 +140,21 @@ class Deviation:
     reason: str
     reference: str
     date: str
+
+
+def load_all(path: Path) -> list[Case]:
+    """Read a file of cases, or all files of a folder.
+
+    Raises:
+        CaseError: a file is wrong, or two have one id.
+    """
+    cases: dict[str, Case] = {}
+    for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
+        for case in load(file):
+            if case.id in cases:
+                raise CaseError(f"{file}: {case.id}: another file has a case with this id")
+            cases[case.id] = case
+    return list(cases.values())
 
 
 def load(path: Path) -> list[Case]:
@@ -168,7 +220,10 @@ def _case(given: Mapping[str, Any]) -> Case:
         worker=given.get("worker", {}),
         runs=tuple(RunOf(run["input"], run.get("expect", {})) for run in given.get("runs", [])),
         expect=given.get("expect", {}),
-        stop_after_calls=given.get("stop_after_calls"),
+        acts=tuple(given.get("acts", ())),
+        core=given.get("core", ""),
+        needs=tuple(given.get("needs", ())),
+        quick=given.get("quick", False),
         within=given.get("within", DEFAULT_WITHIN),
     )
 
@@ -177,6 +232,10 @@ def _check(case: Case, others: Mapping[str, Case]) -> None:
     """The id is new, the flow is right, and what is expected is expected of its steps."""
     if case.id in others:
         raise CaseError("this id is given twice")
+    try:
+        SpecifierSet(case.core)
+    except InvalidSpecifier as error:
+        raise CaseError(f"core: {error}; it is something like '>=0.7'") from None
     known = {step.slug for step in case.shape.steps}
     for run in case.runs:
         for slug in run.expect.get("steps", {}):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -16,15 +16,39 @@ from conformance.harness import eventlog
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TEMPLATE: Final = "conformance_template"
+CORE: Final = "0.5.0"
+"""The core that workers are tested on, where none is asked for."""
+
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
-class Database(NamedTuple):
-    """A case's own database: its URL, and a connection that commits by itself."""
+def template_of(core: str) -> str:
+    """The database that holds this version of the core, to be copied for each case."""
+    return f"conformance_{core}"
 
-    url: str
-    connection: Connection
+
+class Database:
+    """A case's own database.
+
+    Attributes:
+        url: for workers and whoever else.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._connection: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """A connection that commits by itself: a new one, if the one before was lost."""
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(self.url, autocommit=True)
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection is not None:
+            self._connection.close()
 
 
 class Cluster:
@@ -63,16 +87,17 @@ class Cluster:
             )
 
     @contextmanager
-    def database(self) -> Iterator[Database]:
-        """A fresh copy of the template with an event log, dropped at the end."""
+    def database(self, core: str = CORE) -> Iterator[Database]:
+        """A fresh database with this core and an event log, dropped at the end."""
         # Several processes of a parallel run share the server.
         name = f"case_{os.getpid()}_{next(self._numbers)}"
-        self.create(name, TEMPLATE)
+        self.create(name, template_of(core))
+        database = Database(self.url_of(name))
         try:
-            with self.connect(name) as connection:
-                eventlog.install(connection)
-                yield Database(self.url_of(name), connection)
+            eventlog.install(database.connection)
+            yield database
         finally:
+            database.close()
             self.drop(name)
 
 

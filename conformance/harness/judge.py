@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from conformance.harness import eventlog, invariants, lines, records
+from conformance.harness.acts import is_calm
 from conformance.harness.invariants import History, TaskId
 from conformance.harness.values import same, show
 from pgflow_ref.json_contract import decode
@@ -101,14 +102,12 @@ def see(
 def problems(seen: Seen) -> list[str]:
     """Everything that is not as the case, the contract or the invariants say."""
     found = invariants.broken(seen.history)
-    attempts = {task: int(row["attempts"]) for task, row in seen.tasks.items()}
-    found.extend(lines.problems(seen.workers, seen.history.events, attempts))
+    excused = not all(map(is_calm, seen.case.acts))
+    found.extend(lines.problems(seen.workers, seen.history.events, seen.tasks, excused=excused))
     found.extend(_runs(seen))
     for number, (run_id, run) in enumerate(zip(seen.run_ids, seen.case.runs, strict=True), 1):
         found.extend(f"run {number}: {problem}" for problem in _run(seen, run_id, run))
     found.extend(_whole(seen))
-    if seen.case.stop_after_calls is not None:
-        found.extend(_stopped_during_work(seen))
     return found
 
 
@@ -178,6 +177,8 @@ def _whole(seen: Seen) -> Iterator[str]:
         for worker in seen.workers:
             if not seen.stopped.get(str(worker.worker_id), False):
                 yield f"{worker.name}: its row in pgflow.workers does not say that it stopped"
+    if "finished" in expect:
+        yield from _finished(seen, expect["finished"])
     if "share" in expect:
         yield from _share(seen, expect["share"])
 
@@ -197,18 +198,13 @@ def _share(seen: Seen, least: float) -> Iterator[str]:
             )
 
 
-def _stopped_during_work(seen: Seen) -> Iterator[str]:
+def _finished(seen: Seen, wanted: int) -> Iterator[str]:
+    """What was begun is done, and nothing else: the rest waits for another worker."""
     status = Counter(str(row["status"]) for row in seen.tasks.values())
     if status["started"]:
         yield f"{status['started']} tasks were left started"
-    begun = seen.case.stop_after_calls or 0
-    if status["completed"] < begun:
-        yield f"only {status['completed']} tasks were completed, more were begun"
-    # The case gives the worker as many slots as calls are waited for, and handlers that take long.
-    if status["completed"] == len(seen.case.runs):
-        yield "it took all tasks there were, so its stop during work was not seen"
-    elif status["completed"] > begun:
-        yield f"{status['completed']} tasks were completed, {begun} were begun before the stop"
+    if status["completed"] != wanted:
+        yield f"{status['completed']} tasks were completed, not {wanted}"
 
 
 def _spans(events: Sequence[Event], names: Mapping[str, str]) -> Iterator[records.Span]:

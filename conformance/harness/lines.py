@@ -9,7 +9,7 @@ from conformance.harness.invariants import TaskId, task_of
 from conformance.harness.values import show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from conformance.harness.eventlog import Event
     from conformance.harness.processes import WorkerProcess
@@ -20,14 +20,20 @@ FORMS: Final = ("split", "whole")
 
 
 def problems(
-    workers: Sequence[WorkerProcess], events: Iterable[Event], attempts: Mapping[TaskId, int]
+    workers: Sequence[WorkerProcess],
+    events: Iterable[Event],
+    tasks: Collection[TaskId],
+    *,
+    excused: bool = False,
 ) -> Iterator[str]:
     """All that is wrong with the lines of these workers.
 
     Args:
         workers: who took part.
         events: what happened in the database.
-        attempts: how often each task was started, as the database counts.
+        tasks: all that there are in the database.
+        excused: whether something was done to a worker, so that it may have had no time to call a
+            handler for a task that it had started.
     """
     for worker in workers:
         yield from _order(worker)
@@ -35,7 +41,7 @@ def problems(
     yield from (
         f"{count} workers say that they are {one}" for one, count in ids.items() if count > 1
     )
-    yield from _calls(workers, events, attempts)
+    yield from _calls(workers, events, tasks, excused=excused)
 
 
 def _order(worker: WorkerProcess) -> Iterator[str]:
@@ -57,7 +63,11 @@ def _order(worker: WorkerProcess) -> Iterator[str]:
 
 
 def _calls(
-    workers: Sequence[WorkerProcess], events: Iterable[Event], attempts: Mapping[TaskId, int]
+    workers: Sequence[WorkerProcess],
+    events: Iterable[Event],
+    tasks: Collection[TaskId],
+    *,
+    excused: bool,
 ) -> Iterator[str]:
     """Every start of a task is one call of a handler, by the worker that had started it."""
     started = {
@@ -66,28 +76,44 @@ def _calls(
         if event.source == "task" and event.became("started")
     }
     starts = Counter((task, owner) for task, owner, _ in started)
+    mine = {worker.worker_id for worker in workers}
+    begun: Counter[TaskId] = Counter()
+    for (task, owner), count in starts.items():
+        begun[task] += count if owner in mine else 0
     calls: Counter[TaskId] = Counter()
     for worker in workers:
-        mine: Counter[TaskId] = Counter()
-        for line in worker.of("call"):
-            task, attempt = _task(line), line.get("attempt")
-            if task is None:
-                yield f"{worker.name}: this call names no task: {show(line)}"
-                continue
-            mine[task] += 1
-            named = (task, worker.worker_id, attempt if type(attempt) is int else -1)
-            if attempt is not None and named not in started:
-                yield f"{worker.name}: {task}: it called attempt {attempt}, and had not started it"
-        for task, count in mine.items():
-            if count > starts[task, worker.worker_id] and task in attempts:
-                begun = starts[task, worker.worker_id]
-                yield f"{worker.name}: {task}: it called {count}, and had started {begun} of them"
-        calls.update(mine)
-    for task, count in attempts.items():
-        if calls[task] != count:
+        called = Counter(one for line in worker.of("call") if (one := _task(line)))
+        calls.update(called)
+        yield from _calls_of(worker, called, started, starts)
+    for task, count in begun.items():
+        if calls[task] < count and not excused:
             yield f"{task}: {count} attempts, but {calls[task]} calls of its handler"
-    for task in calls.keys() - attempts.keys():
+    for task in calls.keys() - set(tasks):
         yield f"{task}: its handler was called, but there is no such task"
+
+
+def _calls_of(
+    worker: WorkerProcess,
+    called: Counter[TaskId],
+    started: Collection[tuple[TaskId, str, int]],
+    starts: Mapping[tuple[TaskId, str], int],
+) -> Iterator[str]:
+    """Each call names a task, and no more of them than the worker has started."""
+    owner = str(worker.worker_id)
+    for line in worker.of("call"):
+        task, attempt = _task(line), line.get("attempt")
+        if task is None:
+            yield f"{worker.name}: this call names no task: {show(line)}"
+        elif attempt is not None and (task, owner, _number(attempt)) not in started:
+            yield f"{worker.name}: {task}: it called attempt {attempt}, and had not started it"
+    for task, count in called.items():
+        begun = starts.get((task, owner), 0)
+        if count > begun:
+            yield f"{worker.name}: {task}: it called {count}, and had started {begun} of them"
+
+
+def _number(attempt: object) -> int:
+    return attempt if type(attempt) is int else -1
 
 
 def _task(line: Mapping[str, Any]) -> TaskId | None:

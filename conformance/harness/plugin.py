@@ -6,8 +6,8 @@ import contextlib
 import io
 import shutil
 import time
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pytest
 
@@ -22,11 +22,19 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
+    from conformance.harness.trial import Trial
     from pgflow_ref.embedded import EmbeddedPostgres
 
 _INPUT: Final = "conformance-session"
 _SAID: Final = "conformance_said"
 _SAYING: Final = pytest.StashKey[dict[str, Any]]()
+
+
+class Conclude(Protocol):
+    """Ends a test with what became of its trial; the fixture `conclude`."""
+
+    def __call__(self, trial: Trial, more: Sequence[records.Record] = ()) -> None:
+        """Put it into the report, with what else was found, and pass, skip or fail."""
 
 
 class Carrier:
@@ -42,10 +50,18 @@ class Carrier:
         return report
 
 
-def carry(item: pytest.Item, case: records.Case, hellos: Sequence[records.Worker]) -> None:
-    """Say what became of a case, and how the workers introduced themselves in it."""
-    workers = [(one.name, one.language, one.version, one.handler_input) for one in hellos]
-    item.stash[_SAYING] = {"case": records.to_line(case), "workers": workers}
+def carry(
+    item: pytest.Item,
+    case: records.Case,
+    hellos: Sequence[records.Worker],
+    more: Sequence[records.Record] = (),
+) -> None:
+    """Say what became of a case, how the workers introduced themselves, and what else was found."""
+    item.stash[_SAYING] = {
+        "case": records.to_line(case),
+        "workers": [{**asdict(one), "capabilities": [*one.capabilities]} for one in hellos],
+        "more": [records.to_line(one) for one in more],
+    }
 
 
 def _said(report: pytest.TestReport) -> dict[str, Any] | None:
@@ -68,6 +84,7 @@ class Conductor:
         self.session: Session | None = None
         self.suite: records.Suite | None = None
         self.cases: list[records.Case] = []
+        self.found: list[records.Record] = []
         self.hellos: dict[str, records.Worker] = {}
         self.expected = 0
         self._server: EmbeddedPostgres | None = None
@@ -120,9 +137,10 @@ class Conductor:
         if said is not None:
             case = records.from_line(said["case"])
             assert isinstance(case, records.Case)
-            self._add(case, [records.Worker(*one) for one in said["workers"]])
+            workers = [records.worker(one) for one in said["workers"]]
+            self._add(case, workers, list(map(records.from_line, said["more"])))
         elif report.outcome == "failed" and self.session is not None:
-            self._add(_broken(report, self.session), [])
+            self._add(_broken(report), [])
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the report; a run in which nothing was shown has not passed."""
@@ -134,7 +152,7 @@ class Conductor:
         workers = tuple(self.hellos.get(one.name, one) for one in self.suite.workers)
         end = records.End(round(time.monotonic() - self.began, 3), int(exitstatus))
         suite = replace(self.suite, workers=workers)
-        lines: list[records.Record] = [suite, *self.cases, end]
+        lines: list[records.Record] = [suite, *self.found, end]
         text = "".join(records.to_line(line) + "\n" for line in lines)
         self._stream().write_text(text, encoding="utf-8")
         write_report(self._stream(), self.folder / "report.html")
@@ -162,10 +180,16 @@ class Conductor:
     def _stream(self) -> Path:
         return self.folder / "results.jsonl"
 
-    def _add(self, case: records.Case, workers: Sequence[records.Worker]) -> None:
+    def _add(
+        self,
+        case: records.Case,
+        workers: Sequence[records.Worker],
+        more: Sequence[records.Record] = (),
+    ) -> None:
         self.cases.append(case)
+        self.found += [case, *more]
         with self._stream().open("a", encoding="utf-8") as stream:
-            stream.write(records.to_line(case) + "\n")
+            stream.writelines(records.to_line(one) + "\n" for one in (case, *more))
         for worker in workers:
             self.hellos.setdefault(worker.name, worker)
         if self.config.get_verbosity() == 0:
@@ -201,7 +225,7 @@ def session_of(config: pytest.Config) -> Session:
     return conductor.open()
 
 
-def _broken(report: pytest.TestReport, session: Session) -> records.Case:
+def _broken(report: pytest.TestReport) -> records.Case:
     """A case that never came to a verdict: a mistake of the suite, most likely."""
     name = report.nodeid.rpartition("::")[2]
     return records.Case(
@@ -209,7 +233,7 @@ def _broken(report: pytest.TestReport, session: Session) -> records.Case:
         group="suite",
         promise="The suite itself can run this case.",
         reference=report.nodeid,
-        core=session.core,
+        core="",
         workers=(),
         outcome="error",
         seconds=round(report.duration, 3),

@@ -11,21 +11,22 @@ import subprocess
 import threading
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from conformance.harness.adapters import Adapter, Hello
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from typing_extensions import Self
-
-    from conformance.harness.adapters import Adapter
 
 READY_WITHIN: Final = 20.0  # seconds from the start of the process to its `ready`
 STOP_WITHIN: Final = 15.0  # seconds from SIGTERM to the end, with nothing left to do
 ONE_SHOT_WITHIN: Final = 60.0  # seconds for `compile` and `start`
+HELLO_WITHIN: Final = 20.0  # seconds for `hello`
 _MOST_LINES: Final = 200_000
 _UNSUPPORTED: Final = 3
 
@@ -76,7 +77,7 @@ class Word:
             stack.callback(_kill_group, self._process)
             self._stack = stack.pop_all()
 
-    def finish(self) -> str:
+    def finish(self, within: float | None = None) -> str:
         """Wait for its end; what it printed.
 
         Raises:
@@ -84,9 +85,10 @@ class Word:
             WorkerProblem: it failed, or took too long.
         """
         try:
-            code = self._process.wait(ONE_SHOT_WITHIN)
+            within = ONE_SHOT_WITHIN if within is None else within
+            code = self._process.wait(within)
         except subprocess.TimeoutExpired:
-            raise WorkerProblem(f"{self._name} was not over after {ONE_SHOT_WITHIN:g} s") from None
+            raise WorkerProblem(f"{self._name} was not over after {within:g} s") from None
         if code == _UNSUPPORTED:
             raise NotSupported(_text(self._stderr).strip())
         if code != 0:
@@ -111,12 +113,35 @@ def run_word(adapter: Adapter, word: str, environ: Mapping[str, str], stdin: str
         return started.finish()
 
 
+def introduced(adapter: Adapter) -> Adapter:
+    """The adapter with what its word `hello` says; as it is, if that says nothing sensible.
+
+    What is wrong with it then, `pgflow-conformance check-adapter` tells, and so does every case.
+    """
+    try:
+        with Word(adapter, "hello", environment(None, Path(os.devnull))) as started:
+            line = json.loads(started.finish(HELLO_WITHIN))
+        hello = Hello(
+            line["name"],
+            line["version"],
+            line["handler_input"],
+            tuple(map(str, line.get("capabilities", ()))),
+        )
+        return replace(adapter, language=str(line["language"]), hello=hello)
+    except (NotSupported, WorkerProblem, ValueError, KeyError, TypeError, RecursionError):
+        return adapter
+
+
 @dataclass
 class WorkerProcess:
     """One worker at `work`.
 
     Its lines are read as they come. Whatever happens, `close` leaves nothing of it behind: it runs
     in a process group of its own, and dies with this process.
+
+    Attributes:
+        name: how it is called in reports; by default like its adapter.
+        gone: whether it has ended, or was ended.
     """
 
     adapter: Adapter
@@ -125,14 +150,14 @@ class WorkerProcess:
     lines: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     patience: float = 1.0
+    name: str = ""
+    gone: bool = False
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _process: subprocess.Popen[bytes] | None = None
     _reader: threading.Thread | None = None
 
-    @property
-    def name(self) -> str:
-        """The adapter's name."""
-        return self.adapter.name
+    def __post_init__(self) -> None:
+        self.name = self.name or self.adapter.name
 
     @property
     def worker_id(self) -> str | None:
@@ -222,8 +247,29 @@ class WorkerProcess:
         with suppress(ProcessLookupError):
             self._process.send_signal(number)
 
+    def kill(self) -> None:
+        """End its process at once, without a chance to do anything."""
+        self.send(signal.SIGKILL)
+        self.wait_gone(STOP_WITHIN)
+
+    def wait_gone(self, seconds: float) -> None:
+        """Wait until its process has ended.
+
+        Raises:
+            WorkerProblem: it has not in time.
+        """
+        assert self._process is not None
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise WorkerProblem(f"{self.name}: it still ran after {seconds:g} s") from None
+        self.gone = True
+        if self._reader is not None:
+            self._reader.join(5)
+
     def stop(self, within: float = STOP_WITHIN) -> None:
         """Ask it to stop, wait for its end, and note what was not as the contract says."""
+        self.gone = True
         if self.exit_code() is not None:
             self.problems.append(f"{self.name}: it ended before it was asked to")
         self.send(signal.SIGTERM)

@@ -62,11 +62,12 @@ class Worker:
     language: str
     version: str
     handler_input: str = ""
+    capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Suite:
-    """What ran: the first record of a stream.
+class Core:
+    """A version of pgflow's core, as it was installed.
 
     Attributes:
         replaced: functions of the core for which the installer put in its own.
@@ -74,15 +75,32 @@ class Suite:
     """
 
     version: str
+    pgmq: str
+    replaced: tuple[str, ...] = ()
+    stand_ins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """What ran: the first record of a stream.
+
+    Attributes:
+        seed: what random graphs, inputs and faults were made from.
+    """
+
+    version: str
     started_at: str
     platform: str
     python: str
     postgresql: str
-    core: str
-    pgmq: str
-    replaced: tuple[str, ...] = ()
-    stand_ins: tuple[str, ...] = ()
+    cores: tuple[Core, ...]
     workers: tuple[Worker, ...] = ()
+    seed: int = 0
+
+    @property
+    def usual(self) -> Core:
+        """The core that most cases ran on."""
+        return self.cores[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +130,69 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that the harness did to a worker, or to the server; seconds as in `Span`.
+
+    Attributes:
+        worker: whom it was done to, or empty for all.
+        what: in a few words, such as `kill after claim`.
+    """
+
+    at: float
+    worker: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a case's flow, for a drawing."""
+
+    slug: str
+    depends_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What became of a JSON value on one way: started by one worker, run by others in turn.
+
+    Attributes:
+        value: the name of the value.
+        route: the workers on its way, in order.
+        came: what it had become at the end, or empty where it is as it was.
+        excuse: why that is known, with its reference, or empty.
+    """
+
+    value: str
+    route: tuple[str, ...]
+    came: str = ""
+    excuse: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What the suite found of a worker that is wrong on purpose.
+
+    Attributes:
+        worker: its name.
+        does: what it does wrong, in a sentence.
+        must_fail: the cases that name the promises it breaks.
+        failed: the cases that did fail.
+        passed: the cases that it passed.
+    """
+
+    worker: str
+    does: str
+    must_fail: tuple[str, ...]
+    failed: tuple[str, ...]
+    passed: tuple[str, ...]
+
+    @property
+    def caught(self) -> bool:
+        """Whether exactly what it breaks has failed, and it broke something."""
+        return bool(self.failed) and set(self.failed) == set(self.must_fail)
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One case with one set of workers: several in a mixed case, none in a case of the core.
 
@@ -121,6 +202,8 @@ class Case:
         repeat: the one command that runs exactly this again.
         note: what else there is to say of a result, in a few words.
         script: SQL for psql that shows the problem.
+        flow: the steps of its flow.
+        faults: what was done to the workers.
     """
 
     id: str
@@ -141,6 +224,8 @@ class Case:
     timeline: tuple[Span, ...] = ()
     note: str = ""
     script: str = ""
+    flow: tuple[Step, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
     @property
     def mixed(self) -> bool:
@@ -156,7 +241,7 @@ class End:
     exit: int
 
 
-Record: TypeAlias = Suite | Case | End
+Record: TypeAlias = Suite | Case | Loss | Control | End
 
 
 def printable(text: str) -> str:
@@ -192,9 +277,22 @@ def from_line(line: str, number: int = 1) -> Record:
         return _suite(fields)
     if kind == "case":
         return _case(fields)
+    if kind == "loss":
+        return _loss(fields)
+    if kind == "control":
+        return _control(fields)
     if kind == "end":
         return End(seconds=fields.seconds("seconds"), exit=fields.count("exit"))
-    return fields.refuse(f"type is {kind!r}, not suite, case or end")
+    return fields.refuse(f"type is {kind!r}, not suite, case, loss, control or end")
+
+
+def worker(value: object) -> Worker:
+    """Read a worker's introduction.
+
+    Raises:
+        MalformedLine: it is none.
+    """
+    return _worker(_Fields(value, 1))
 
 
 def read_records(path: Path) -> list[Record]:
@@ -298,17 +396,32 @@ def _suite(fields: _Fields) -> Suite:
         platform=fields.text("platform"),
         python=fields.text("python"),
         postgresql=fields.text("postgresql"),
-        core=fields.text("core"),
-        pgmq=fields.text("pgmq"),
-        replaced=fields.texts("replaced"),
-        stand_ins=fields.texts("stand_ins"),
+        # Before there could be several, the one core's keys stood in the record itself.
+        cores=tuple(map(_core, fields.objects("cores")))
+        if "cores" in fields.data
+        else (Core(fields.text("core"), *_installed(fields)),),
         workers=tuple(map(_worker, fields.objects("workers"))),
+        seed=fields.count("seed", 0),
     )
+
+
+def _core(fields: _Fields) -> Core:
+    return Core(fields.text("version"), *_installed(fields))
+
+
+def _installed(fields: _Fields) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    return fields.text("pgmq"), fields.texts("replaced"), fields.texts("stand_ins")
 
 
 def _worker(fields: _Fields) -> Worker:
     name, language = fields.text("name"), fields.text("language")
-    return Worker(name, language, fields.text("version"), fields.text("handler_input", ""))
+    return Worker(
+        name,
+        language,
+        fields.text("version"),
+        fields.text("handler_input", ""),
+        fields.texts("capabilities"),
+    )
 
 
 def _case(fields: _Fields) -> Case:
@@ -332,6 +445,31 @@ def _case(fields: _Fields) -> Case:
         timeline=tuple(map(_span, fields.objects("timeline"))),
         note=fields.text("note", ""),
         script=fields.text("script", ""),
+        flow=tuple(map(_step, fields.objects("flow"))),
+        faults=tuple(map(_fault, fields.objects("faults"))),
+    )
+
+
+def _step(fields: _Fields) -> Step:
+    return Step(fields.text("slug"), fields.texts("depends_on"))
+
+
+def _fault(fields: _Fields) -> Fault:
+    return Fault(fields.seconds("at"), fields.text("worker"), fields.text("what"))
+
+
+def _loss(fields: _Fields) -> Loss:
+    route = fields.texts("route", needed=True)
+    return Loss(fields.text("value"), route, fields.text("came", ""), fields.text("excuse", ""))
+
+
+def _control(fields: _Fields) -> Control:
+    return Control(
+        fields.text("worker"),
+        fields.text("does"),
+        fields.texts("must_fail", needed=True),
+        fields.texts("failed", needed=True),
+        fields.texts("passed", needed=True),
     )
 
 

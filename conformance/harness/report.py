@@ -84,7 +84,7 @@ def render_page(run: Run) -> str:
     limit = min(BARS, max(BARS // 10, _ALL_BARS // max(drawn, 1)))
     alone = {case.workers for case in run.cases}
     return (
-        _environment(run.suite.core if run.suite else "")
+        _environment(run.suite.usual.version if run.suite else "")
         .get_template("report.html.j2")
         .render(
             run=run,

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from conformance.harness import records
-from conformance.harness.adapters import Adapter, find, prepare
-from conformance.harness.databases import TEMPLATE, Cluster
+from conformance.harness.adapters import Adapter, Hello, find, prepare
+from conformance.harness.databases import CORE, Cluster, template_of
+from conformance.harness.processes import introduced
 from pgflow_ref import EmbeddedPostgres, __version__
 from pgflow_ref.install import inspect, install
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
     from conformance.harness.databases import Connection
 
-CORE: Final = "0.5.0"
-"""The core that workers are tested on, where none is asked for."""
+USUAL_CORES: Final = (CORE, "0.8.1")
+"""The cores that workers are tested on, where none is asked for: each case on the first of these
+that it is about."""
 
 
 class PatchError(Exception):
@@ -54,11 +56,8 @@ class Session:
     server: str
     patience: float
     adapters: tuple[Adapter, ...]
-    core: str
-    pgmq: str
+    cores: tuple[records.Core, ...]
     postgresql: str
-    replaced: tuple[str, ...]
-    stand_ins: tuple[str, ...]
     patch: str | None
 
     def adapter(self, name: str) -> Adapter:
@@ -74,11 +73,22 @@ class Session:
         """Read what `dump` wrote."""
         given: dict[str, Any] = json.loads(text)
         adapters = tuple(
-            Adapter(one["name"], one["language"], tuple(one["command"]), tuple(one["prepare"]))
+            Adapter(
+                one["name"],
+                one["language"],
+                tuple(one["command"]),
+                tuple(one["prepare"]),
+                Hello(**{**one["hello"], "capabilities": tuple(one["hello"]["capabilities"])}),
+            )
             for one in given.pop("adapters")
         )
-        replaced, stand_ins = tuple(given.pop("replaced")), tuple(given.pop("stand_ins"))
-        return cls(adapters=adapters, replaced=replaced, stand_ins=stand_ins, **given)
+        cores = tuple(
+            records.Core(
+                one["version"], one["pgmq"], tuple(one["replaced"]), tuple(one["stand_ins"])
+            )
+            for one in given.pop("cores")
+        )
+        return cls(adapters=adapters, cores=cores, **given)
 
     def suite(self) -> records.Suite:
         """The first record of the report; what the workers say of themselves comes later."""
@@ -88,11 +98,17 @@ class Session:
             platform=f"{platform.system()} {platform.machine()}",
             python=platform.python_version(),
             postgresql=self.postgresql,
-            core=self.core,
-            pgmq=self.pgmq,
-            replaced=self.replaced,
-            stand_ins=self.stand_ins,
-            workers=tuple(records.Worker(one.name, one.language, "") for one in self.adapters),
+            cores=self.cores,
+            workers=tuple(
+                records.Worker(
+                    one.name,
+                    one.language,
+                    one.hello.version,
+                    one.hello.handler_input,
+                    one.hello.capabilities,
+                )
+                for one in self.adapters
+            ),
         )
 
 
@@ -102,25 +118,16 @@ def open_session(choice: Choice, say: Callable[[str], None]) -> tuple[Session, E
     Raises:
         AdapterError, PgflowError, PatchError: the suite cannot run; the message says why.
     """
-    core = choice.cores[0] if choice.cores else CORE
     patch = None if choice.patch is None else read_patch(Path(choice.patch))
-    adapters = tuple(find(name) for name in choice.workers)
-    for adapter in adapters:
-        if adapter.prepare:
-            say(f"preparing worker {adapter.name}")
-        prepare(adapter)
+    adapters = tuple(_prepared(find(name), say) for name in choice.workers)
     say("starting PostgreSQL")
     server = EmbeddedPostgres().start()
     try:
         cluster = Cluster(server.url())
-        cluster.create(TEMPLATE)
-        say(f"installing pgmq and pgflow core {core}")
-        report = install(cluster.url_of(TEMPLATE), core, say=say)
-        if patch is not None:
-            with cluster.connect(TEMPLATE) as connection:
-                apply_patch(connection, patch, choice.patch or "")
-                found = inspect(connection).core.difference
-            say(f"{choice.patch} makes this another core than {core}: {found or 'in nothing'}")
+        cores = tuple(
+            _template(cluster, core, choice.patch, patch, say)
+            for core in choice.cores or USUAL_CORES
+        )
     except BaseException:
         server.stop()
         raise
@@ -128,14 +135,35 @@ def open_session(choice: Choice, say: Callable[[str], None]) -> tuple[Session, E
         server=server.url(),
         patience=choice.patience,
         adapters=adapters,
-        core=report.core,
-        pgmq=report.pgmq,
+        cores=cores,
         postgresql=server.version,
-        replaced=report.replaced,
-        stand_ins=report.stand_ins,
         patch=patch,
     )
     return session, server
+
+
+def _prepared(adapter: Adapter, say: Callable[[str], None]) -> Adapter:
+    """A worker that is ready for its first case, and has said who it is, if it can."""
+    if adapter.prepare:
+        say(f"preparing worker {adapter.name}")
+    prepare(adapter)
+    return introduced(adapter)
+
+
+def _template(
+    cluster: Cluster, core: str, name: str | None, patch: str | None, say: Callable[[str], None]
+) -> records.Core:
+    """Make the database that cases with this core are copied from."""
+    template = template_of(core)
+    cluster.create(template)
+    say(f"installing pgmq and pgflow core {core}")
+    report = install(cluster.url_of(template), core, say=say)
+    if patch is not None:
+        with cluster.connect(template) as connection:
+            apply_patch(connection, patch, name or "")
+            found = inspect(connection).core.difference
+        say(f"{name} makes this another core than {core}: {found or 'in nothing'}")
+    return records.Core(report.core, report.pgmq, report.replaced, report.stand_ins)
 
 
 def read_patch(path: Path) -> str:

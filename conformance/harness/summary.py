@@ -19,7 +19,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from conformance.harness.records import BAD, Case, Outcome, Record, Suite, printable
+from conformance.harness.records import BAD, Case, End, Outcome, Record, Suite, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from conformance.harness.records import End
 
 WORDS: Final[dict[Outcome, str]] = {
     "passed": "passed",
@@ -79,7 +78,7 @@ class Run:
                 suite, end = suite or record, None
             elif isinstance(record, Case):
                 cases.append(record)
-            else:
+            elif isinstance(record, End):
                 end = record
         workers = [worker.name for worker in suite.workers] if suite else []
         for case in cases:
@@ -204,13 +203,17 @@ def _environment(suite: Suite | None) -> RenderableType:
         return Text("The stream does not say: it has no suite record.")
     grid = _grid(None, None)
     workers = [f"{w.name} {w.version} ({w.language})" for w in suite.workers]
+    cores = " and ".join(core.version for core in suite.cores)
     for label, values in (
         ("suite", [f"pgflow-ref {suite.version}, {suite.started_at}"]),
-        ("database", [f"core {suite.core}, pgmq {suite.pgmq}, PostgreSQL {suite.postgresql}"]),
+        (
+            "database",
+            [f"core {cores}, pgmq {suite.usual.pgmq}, PostgreSQL {suite.postgresql}"],
+        ),
         ("host", [f"Python {suite.python}, {suite.platform}"]),
         ("workers", workers),
-        ("replaced", suite.replaced),
-        ("stand-ins", suite.stand_ins),
+        ("replaced", suite.usual.replaced),
+        ("stand-ins", suite.usual.stand_ins),
     ):
         if values:
             grid.add_row(Text(label, style="dim"), _text("\n".join(values)))

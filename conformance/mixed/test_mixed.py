@@ -11,28 +11,29 @@ from conformance.harness.trial import Trial
 from conformance.mixed.orders import runs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from conformance.harness.cases import Case
     from conformance.harness.databases import Cluster
+    from conformance.harness.plugin import Conclude
     from conformance.harness.session import Session
 
-CASES = "mixed"
+CASES = "mixed.yaml"
 
 
 def test_together(
     case: Case,
+    core: str,
     session: Session,
     cluster: Cluster,
     tmp_path: Path,
-    conclude: Callable[[Trial], None],
+    conclude: Conclude,
 ) -> None:
     """Every run completes with the right result, and every language did a real share of it."""
     if len({adapter.language for adapter in session.adapters}) < 2:
         pytest.skip("a mixed fleet takes workers of two languages; only one was asked for")
     trial = Trial(
-        replace(case, runs=runs_of(case.id)), session.adapters, tmp_path, session.patience
+        replace(case, runs=runs_of(case.id)), session.adapters, tmp_path, session.patience, core
     )
     trial.run(cluster)
     conclude(trial)

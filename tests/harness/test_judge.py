@@ -191,7 +191,7 @@ WRONG: dict[str, tuple[Seen, list[str]]] = {
     ),
     "a call too many": (
         seen(workers=(worker("w1", A, A, B1), worker("w2", B2))),
-        ["a[0] of run 01234567: 1 attempts, but 2 calls of its handler"],
+        ["w1: a[0] of run 01234567: it called 2, and had started 1 of them"],
     ),
     "a call of nothing": (
         seen(workers=(worker("w1", A, B1, call("c", 1, 7)), worker("w2", B2))),
@@ -342,7 +342,7 @@ def test_lines_out_of_order_are_a_problem(name: str) -> None:
 def stopped_after(calls: int, runs: int, **status: int) -> Seen:
     """Tasks of a flow with one step: so many were completed, so many started, and so on."""
     flow = {"slug": "flow", "steps": [{"slug": "a"}]}
-    case = replace(CASE, flow=flow, runs=(RunOf(1, {}),) * runs, stop_after_calls=calls)
+    case = replace(CASE, flow=flow, runs=(RunOf(1, {}),) * runs, expect={"finished": calls})
     ids = [f"run-{number}" for number in range(runs)]
     states = [name for name, count in status.items() for _ in range(count)]
     tasks = {
@@ -371,11 +371,11 @@ def stopped_after(calls: int, runs: int, **status: int) -> Seen:
     [
         (stopped_after(3, 5, completed=3, queued=2), []),
         (stopped_after(3, 5, completed=2, started=1, queued=2), ["1 tasks were left started"]),
-        (stopped_after(3, 5, completed=1, queued=4), ["only 1 tasks were completed"]),
-        (stopped_after(3, 5, completed=2, failed=1, queued=2), ["only 2 tasks were completed"]),
-        (stopped_after(3, 5, completed=5), ["it took all tasks there were"]),
-        (stopped_after(3, 5, queued=5), ["only 0 tasks were completed"]),
-        (stopped_after(3, 5, completed=4, queued=1), ["4"]),
+        (stopped_after(3, 5, completed=1, queued=4), ["1 tasks were completed, not 3"]),
+        (stopped_after(3, 5, completed=2, failed=1, queued=2), ["2 tasks were completed, not 3"]),
+        (stopped_after(3, 5, completed=5), ["5 tasks were completed, not 3"]),
+        (stopped_after(3, 5, queued=5), ["0 tasks were completed, not 3"]),
+        (stopped_after(3, 5, completed=4, queued=1), ["4 tasks were completed, not 3"]),
     ],
     ids=["good", "left one", "dropped two", "one failed", "took all", "none", "took one more"],
 )

@@ -18,6 +18,7 @@ from conformance.harness import records, report, summary
 from conformance.harness.records import (
     OUTCOMES,
     Case,
+    Core,
     Deviation,
     End,
     MalformedLine,
@@ -51,10 +52,7 @@ SUITE = Suite(
     platform="Linux",
     python="3.11.2",
     postgresql="17.10",
-    core="0.5.0",
-    pgmq="1.11.1",
-    replaced=("pgflow.read_with_poll(…)",),
-    stand_ins=("realtime.send",),
+    cores=(Core("0.5.0", "1.11.1", ("pgflow.read_with_poll(…)",), ("realtime.send",)),),
     workers=(PYTHON, DENO),
 )
 END = End(seconds=12.5, exit=0)
@@ -409,8 +407,8 @@ class TestPage:
 
     def test_hostile_text_is_only_text(self, tmp_path: Path) -> None:
         worker = Worker(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
-        suite = replace(SUITE, core=HOSTILE, replaced=(HOSTILE,), workers=(worker,))
-        suite = replace(suite, started_at=HOSTILE, platform=HOSTILE, stand_ins=(HOSTILE,))
+        suite = replace(SUITE, started_at=HOSTILE, platform=HOSTILE, workers=(worker,))
+        suite = replace(suite, cores=(Core(HOSTILE, HOSTILE, (HOSTILE,), (HOSTILE,)),))
         texts = dict.fromkeys(("group", "promise", "reference", "core", "repeat"), HOSTILE)
         span = Span(HOSTILE, HOSTILE, HOSTILE, 0.0, None, "started")
         cases = [

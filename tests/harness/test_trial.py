@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from conformance.harness.adapters import Adapter
 from conformance.harness.cases import Case, Deviation, RunOf
-from conformance.harness.databases import Connection, Database
+from conformance.harness.databases import Database
 from conformance.harness.processes import NotSupported, WorkerProblem
+from conformance.harness.stage import Stage
 from conformance.harness.trial import Trial
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ CASE = Case(
     worker={"max_concurrency": 1},
     runs=(RunOf({"n": "ä"}, {}), RunOf(None, {})),
 )
-NOWHERE = Database("postgresql://nowhere", cast("Connection", None))
+NOWHERE = Database("postgresql://nowhere")
 
 
 def trial_of(folder: Path, script: str = "true") -> Trial:
@@ -92,7 +94,7 @@ def test_a_known_deviation_is_told_from_a_failure(
     trial.outcome = outcome
     trial.problems = [problem] if problem else []
     deviation = Deviation("sh", CASE.id, "it does not", "too old", "somewhere", "2026-01-01")
-    record = trial.record("0.5.0", "again", deviation if known else None)
+    record = trial.record("again", deviation if known else None)
     assert record.outcome == recorded
     assert (record.deviation is not None) == known
     assert (record.id, record.group, record.workers) == ("some.case", "some", ("sh",))
@@ -103,9 +105,11 @@ def test_a_known_deviation_is_told_from_a_failure(
 
 
 def start(folder: Path, script: str) -> list[str]:
-    trial = trial_of(folder, script)
-    fixture = trial._fixture(trial.adapters[0])
-    return trial._start_runs(NOWHERE, {trial.adapters[0].name: fixture})
+    adapters = trial_of(folder, script).adapters
+    with ExitStack() as stack:
+        stage = Stage(CASE, adapters, NOWHERE, folder, 1, stack)
+        stage.start_runs(adapters)
+        return stage.run_ids
 
 
 def test_start_gets_all_it_needs(tmp_path: Path) -> None:

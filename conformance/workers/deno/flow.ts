@@ -23,6 +23,7 @@ export interface WorkerOptions {
   visibility_timeout?: number;
   poll_interval?: number;
   heartbeat_interval?: number;
+  recover?: boolean;
 }
 export interface Fixture {
   flow: Options & { slug: string; steps: Step[] };
@@ -48,6 +49,7 @@ export async function readFixture(path: string): Promise<Fixture> {
       throw new Unsupported(`step ${slug}: no such instruction: ${Object.keys(unknown)}`);
     }
   }
+  if (fixture.worker?.recover) throw new Unsupported("it takes back no tasks");
   // The type parameters of both are SQL integers.
   for (const option of ["visibility_timeout", "batch_size"] as const) {
     if (!Number.isInteger(fixture.worker?.[option] ?? 1)) {

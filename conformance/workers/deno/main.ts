@@ -8,7 +8,15 @@ import { declare, readFixture, type Task } from "./flow.ts";
 import { describe, hear, say, Unsupported } from "./lines.ts";
 import { work } from "./worker.ts";
 
-const HELLO = { type: "hello", contract: 1, language: "typescript", handler_input: "whole" };
+const HELLO = {
+  type: "hello",
+  contract: 1,
+  name: "pgflow-deno",
+  language: "typescript",
+  version: "0.8.1",
+  handler_input: "whole",
+  capabilities: ["map_steps", "start_delay"],
+};
 
 function env(name: string): string {
   const value = Deno.env.get(name);
@@ -64,14 +72,15 @@ async function serve(): Promise<void> {
     say({ ...HELLO, name: "pgflow-edge-worker", version });
     await workOnEdge(edge, env("PGFLOW_DATABASE_URL"), flow, options, sql, stop.signal);
   } else {
-    say({ ...HELLO, name: "pgflow-deno", version: "0.8.1" });
+    say(HELLO);
     await work(flow, options, sql, stop.signal);
   }
   await sql.end();
   say({ type: "stopped" });
 }
 
-const words: Record<string, () => Promise<void>> = { compile, start, work: serve };
+const hello = () => Promise.resolve(say(HELLO));
+const words: Record<string, () => Promise<void>> = { hello, compile, start, work: serve };
 
 try {
   const contract = Deno.env.get("PGFLOW_CONTRACT") ?? "1";

@@ -27,11 +27,23 @@ OPTIONS = {  # the contract's names for this worker's options
     "heartbeat_interval": "heartbeat_interval",
     "grace": "stop_timeout",
 }
+HELLO = {
+    "type": "hello",
+    "contract": 1,
+    "name": "pgflow-ref",
+    "language": "python",
+    "version": __version__,
+    "handler_input": "split",
+    "capabilities": ["map_steps", "recovery", "start_delay"],
+}
 STEP_OPTIONS = ("max_attempts", "base_delay", "timeout", "start_delay")
 
 
 def main() -> None:
     """Do what the word on the command line says."""
+    if sys.argv[-1] == "hello":
+        say(**HELLO)
+        return
     fixture = decode(Path(os.environ["PGFLOW_FIXTURE"]).read_text(encoding="utf-8"))
     assert isinstance(fixture, dict)
     words = {"compile": do_compile, "start": do_start, "work": do_work}
@@ -59,18 +71,16 @@ def do_start(fixture: dict[str, Any]) -> None:
 
 def do_work(fixture: dict[str, Any]) -> None:
     """Serve the flow until SIGTERM."""
-    say(
-        type="hello",
-        contract=1,
-        name="pgflow-ref",
-        language="python",
-        version=__version__,
-        handler_input="split",
-    )
+    say(**HELLO)
     given = fixture.get("worker", {})
     options = {OPTIONS[name]: value for name, value in given.items() if name in OPTIONS}
     if "poll_interval" in given:
         options["min_poll_interval"] = options["max_poll_interval"] = given["poll_interval"]
+    # The contract's recovery is sooner than this worker's own, and off where it is not asked for.
+    recovers = given.get("recover", False)
+    options.update(recovery_interval=0.5, stale_grace=1) if recovers else options.update(
+        recovery_interval=None
+    )
     worker = Worker(
         flow_of(fixture), os.environ["PGFLOW_DATABASE_URL"], on_ready=say_ready, **options
     )

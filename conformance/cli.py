@@ -1,0 +1,10 @@
+"""`pgflow-conformance`: what can be done with the suite beside running it."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Check an adapter, and make reports again, of the pgflow conformance suite."""

@@ -1,0 +1,1 @@
+"""The commands of `pgflow-conformance`, one a module."""

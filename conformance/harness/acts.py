@@ -1,0 +1,114 @@
+"""What the harness does in a case, act by act. `conformance/CASES.md` lists them."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any, Final
+
+from conformance.harness import databases
+from conformance.harness.values import same, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from conformance.harness.stage import Stage
+
+
+def perform(stage: Stage, acts: Iterable[Mapping[str, Any]]) -> None:
+    """Do these acts.
+
+    Raises:
+        WorkerProblem: a worker did not do its part, and the case cannot go on.
+        NotSupported: a worker says that it cannot do it.
+    """
+    for act in acts:
+        for verb, what in act.items():
+            ACTS[verb](stage, what)
+
+
+def _start(stage: Stage, who: str) -> None:
+    if who == "harness":
+        stage.start_runs_itself()
+    elif who == "all":
+        stage.start_runs(stage.adapters)
+    else:
+        stage.start_runs([stage.adapter_of(who)])
+
+
+def _work(stage: Stage, roles: str | list[str]) -> None:
+    if roles == "all":
+        roles = list(stage.everybody())
+    begun = [stage.begin(role) for role in ([roles] if isinstance(roles, str) else roles)]
+    for worker in begun:
+        worker.wait_ready()
+
+
+def _wait(stage: Stage, what: str | Mapping[str, Any]) -> None:
+    if isinstance(what, str):
+        _wait_until_over(stage)
+    elif "calls" in what:
+        of = what.get("of")
+        for worker in stage.working(of or "all"):
+            worker.wait_for_calls(what["calls"], stage.within)
+    elif "exit" in what:
+        for worker in stage.working(what["exit"]):
+            worker.wait_gone(stage.within)
+    else:
+        until = what["until"]
+        stage.wait(lambda: bool(stage.value(until)), what.get("says", until))
+
+
+def _wait_until_over(stage: Stage) -> None:
+    def still_open() -> int:
+        return int(stage.value("SELECT count(*) FROM pgflow.runs WHERE status = 'started'"))
+
+    stage.wait(lambda: not still_open(), f"all {len(stage.case.runs)} runs are over")
+
+
+def _check(stage: Stage, what: Mapping[str, Any]) -> None:
+    found = stage.value(what["sql"])
+    if not same(found, what["is"]):
+        said = what.get("says", " ".join(what["sql"].split()))
+        stage.problems.append(f"{said}: it is {show(found)}, not {show(what['is'])}")
+
+
+def _stop(stage: Stage, roles: str | list[str]) -> None:
+    for worker in list(stage.working(roles)):
+        worker.stop(stage.within)
+
+
+def _kill(stage: Stage, roles: str | list[str]) -> None:
+    for worker in list(stage.working(roles)):
+        worker.kill()
+
+
+def _send(number: signal.Signals) -> Callable[[Stage, str | list[str]], None]:
+    def send(stage: Stage, roles: str | list[str]) -> None:
+        for worker in stage.working(roles):
+            worker.send(number)
+
+    return send
+
+
+ACTS: Final[dict[str, Callable[[Stage, Any], None]]] = {
+    "start": _start,
+    "work": _work,
+    "wait": _wait,
+    "sql": lambda stage, statement: stage.value(statement),
+    "check": _check,
+    "hide": lambda stage, _: databases.hide_messages(stage.database, stage.case.shape.slug),
+    "show": lambda stage, _: databases.show_messages(stage.database, stage.case.shape.slug),
+    "stop": _stop,
+    "kill": _kill,
+    "pause": _send(signal.SIGSTOP),
+    "resume": _send(signal.SIGCONT),
+}
+"""What each act does."""
+
+_CALM: Final = frozenset({"start", "work", "wait", "sql", "check", "hide", "show", "stop"})
+
+
+def is_calm(act: Mapping[str, Any]) -> bool:
+    """Whether workers have nothing to be excused for after this act."""
+    waits_for_end = isinstance(act.get("wait"), dict) and "exit" in act["wait"]
+    return act.keys() <= _CALM and not waits_for_end

@@ -1,0 +1,179 @@
+"""Where a case is played: its database, its workers by role, and its runs.
+
+A role is the place of a worker in a case: `first`, `second` and so on. One adapter plays all roles;
+several take turns, in the order in which they were given.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from conformance.harness.processes import Word, WorkerProblem, WorkerProcess, environment
+from pgflow_ref.json_contract import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from conformance.harness.adapters import Adapter
+    from conformance.harness.cases import Case
+    from conformance.harness.databases import Database
+    from conformance.harness.records import Fault
+
+ROLES: Final = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+_LOOK_EVERY: Final = 0.02  # seconds between two looks at the database
+
+
+@dataclass
+class Stage:
+    """A case's database and everybody in it.
+
+    Attributes:
+        case: what is played.
+        adapters: who plays the roles.
+        database: the case's own.
+        folder: a directory for its files.
+        patience: how much longer to wait for everything than the case and the harness say.
+        stack: what is to be closed at the end.
+        workers: every worker process there was, in the order of their starts.
+        roles: who plays each role now.
+        run_ids: the runs, in the order of the case.
+        problems: what was not as it should be.
+        faults: what was done to workers and server.
+        url: where workers find the database.
+    """
+
+    case: Case
+    adapters: Sequence[Adapter]
+    database: Database
+    folder: Path
+    patience: float
+    stack: ExitStack
+    workers: list[WorkerProcess] = field(default_factory=list)
+    roles: dict[str, WorkerProcess] = field(default_factory=dict)
+    run_ids: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    url: str = ""
+
+    @property
+    def within(self) -> float:
+        """Seconds for anything to happen."""
+        return self.case.within * self.patience
+
+    def adapter_of(self, role: str) -> Adapter:
+        """Who plays a role."""
+        return self.adapters[ROLES.index(role) % len(self.adapters)]
+
+    def everybody(self) -> Sequence[str]:
+        """One role for each adapter."""
+        return ROLES[: len(self.adapters)]
+
+    def working(self, roles: str | Sequence[str]) -> Iterator[WorkerProcess]:
+        """The workers in these roles; `all`: whoever is at work."""
+        if roles == "all":
+            yield from (worker for worker in self.workers if not worker.gone)
+            return
+        for role in [roles] if isinstance(roles, str) else roles:
+            if role not in self.roles:
+                raise WorkerProblem(f"the case speaks of its {role} worker, which never began")
+            yield self.roles[role]
+
+    def begin(self, role: str) -> WorkerProcess:
+        """Start a worker in a role; it may not be ready yet."""
+        adapter = self.adapter_of(role)
+        before = sum(worker.adapter.name == adapter.name for worker in self.workers)
+        name = f"{adapter.name}-{before + 1}" if before else adapter.name
+        environ = environment(self.url or self.database.url, self._fixture(name))
+        log = self.folder / f"{name}.log"
+        worker = WorkerProcess(adapter, environ, log, patience=self.patience, name=name)
+        self.workers.append(worker)
+        self.roles[role] = worker
+        self.stack.callback(worker.close)
+        worker.start()
+        return worker
+
+    def start_runs(self, adapters: Sequence[Adapter]) -> None:
+        """Start the runs, shared out among these workers' own clients, all at the same time."""
+        count = len(adapters)
+        runs = self.case.runs
+        ids: list[str] = [""] * len(runs)
+        # In this thread, so Ctrl-C ends them at once.
+        words = []
+        for index, adapter in enumerate(adapters):
+            lines = "".join(encode(run.input) + "\n" for run in runs[index::count])
+            environ = environment(self.database.url, self._fixture(adapter.name))
+            words.append(self.stack.enter_context(Word(adapter, "start", environ, lines)))
+        for index, (adapter, word) in enumerate(zip(adapters, words, strict=True)):
+            wanted = len(runs[index::count])
+            ids[index::count] = _run_ids(adapter, word.finish(), wanted)
+        self.run_ids = ids
+
+    def start_runs_itself(self) -> None:
+        """Start the runs without any worker's client."""
+        self.run_ids = [
+            str(
+                self.value(
+                    "SELECT run_id::text FROM pgflow.start_flow(%(flow)s, %(input)s::jsonb)",
+                    {"input": encode(run.input)},
+                )
+            )
+            for run in self.case.runs
+        ]
+
+    def names(self) -> dict[str, Any]:
+        """What SQL of a case may speak of: `%(flow)s`, `%(run)s` and so on."""
+        return {
+            "flow": self.case.shape.slug,
+            "run": self.run_ids[0] if self.run_ids else None,
+            "runs": self.run_ids,
+            **{role: worker.worker_id for role, worker in self.roles.items()},
+        }
+
+    def value(self, statement: str, more: Mapping[str, Any] | None = None) -> Any:
+        """The first value that a statement gives, or None."""
+        names = {**self.names(), **(more or {})}
+        cursor = self.database.connection.execute(statement.encode(), names)
+        row = cursor.fetchone() if cursor.description else None
+        return None if row is None else row[0]
+
+    def wait(self, until: Callable[[], bool], what: str) -> None:
+        """Wait until something holds in the database, while all workers live.
+
+        Raises:
+            WorkerProblem: it does not hold in time, or a worker that should be at work is not.
+        """
+        give_up_at = time.monotonic() + self.within
+        while not until():
+            for worker in self.working("all"):
+                code = worker.exit_code()
+                if code is not None:
+                    worker.gone = True
+                    raise WorkerProblem(f"{worker.name}: it exited with {code} during work")
+            if time.monotonic() > give_up_at:
+                raise WorkerProblem(f"{what}, not within {self.within:g} s")
+            time.sleep(_LOOK_EVERY)
+
+    def _fixture(self, name: str) -> Path:
+        path = self.folder / f"{name}.json"
+        worker = {"name": name, **self.case.worker}
+        path.write_text(encode({"flow": self.case.flow, "worker": worker}), encoding="utf-8")
+        return path
+
+
+def _run_ids(adapter: Adapter, printed: str, wanted: int) -> list[str]:
+    """The ids that `start` printed."""
+    try:
+        ids = [str(json.loads(line)["run_id"]) for line in printed.splitlines()]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise WorkerProblem(f"{adapter.name}: `start` printed {printed[:200]!r}") from None
+    if len(ids) != wanted or len(set(ids)) != wanted:
+        raise WorkerProblem(
+            f"{adapter.name}: `start` printed {len(ids)} ids, {len(set(ids))} different ones, "
+            f"for {wanted} runs"
+        )
+    return ids
