@@ -14,8 +14,9 @@ import pytest
 from conformance.harness import records
 from conformance.harness.adapters import AdapterError
 from conformance.harness.report import write_report
+from conformance.harness.run import SYMBOLS, WORDS
 from conformance.harness.session import Choice, PatchError, Session, open_session
-from conformance.harness.summary import SYMBOLS, WORDS, print_summary
+from conformance.harness.summary import print_summary
 from pgflow_ref.errors import PgflowError
 
 if TYPE_CHECKING:

@@ -14,7 +14,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, NoReturn, TypeAlias, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+
+from conformance.harness.fields import Fields, MalformedLine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,28 +32,11 @@ STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 BAD: Final[frozenset[Outcome]] = frozenset({"failed", "unexpected_pass", "error"})
 """The outcomes that make a run fail. A known deviation that passed is one: the list is stale."""
 
-_Word = TypeVar("_Word", bound=str)
-_MAX_NUMBER: Final = 1e12  # seconds or tasks; what is beyond is a mistake, not a measurement
-
 # Worker logs are other people's bytes: colour codes and bells must not reach a terminal, and a lone
 # surrogate or a NUL must not reach an HTML file.
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
 _UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
-
-
-class MalformedLine(ValueError):
-    """A line of the stream does not say what it must.
-
-    Attributes:
-        number: the line, counted from 1.
-        reason: what is wrong with it.
-    """
-
-    def __init__(self, number: int, reason: str) -> None:
-        super().__init__(f"line {number}: {reason}")
-        self.number = number
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +256,7 @@ def from_line(line: str, number: int = 1) -> Record:
         value: object = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise MalformedLine(number, f"not JSON: {error}") from None
-    fields = _Fields(value, number)
+    fields = Fields(value, number)
     kind = fields.text("type")
     if kind == "suite":
         return _suite(fields)
@@ -292,7 +277,7 @@ def worker(value: object) -> Worker:
     Raises:
         MalformedLine: it is none.
     """
-    return _worker(_Fields(value, 1))
+    return _worker(Fields(value, 1))
 
 
 def read_records(path: Path) -> list[Record]:
@@ -313,83 +298,7 @@ def read_records(path: Path) -> list[Record]:
     return records
 
 
-class _Fields:
-    """The keys of one JSON object, each read as what it must be or refused."""
-
-    def __init__(self, value: object, number: int, inside: str = "") -> None:
-        self._number = number
-        self._inside = inside
-        if not isinstance(value, dict):
-            self.refuse(f"{inside or 'the record'} is not an object")
-        self.data = cast("dict[str, object]", value)
-
-    def refuse(self, reason: str) -> NoReturn:
-        raise MalformedLine(self._number, reason)
-
-    def _wrong(self, key: str, expected: str) -> NoReturn:
-        name = f"{self._inside}.{key}" if self._inside else key
-        found = "is missing" if key not in self.data else f"is not {expected}"
-        self.refuse(f"{name} {found}")
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self.data.get(key, default)
-        return value if isinstance(value, str) else self._wrong(key, "text")
-
-    def seconds(self, key: str) -> float:
-        value = self.data.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self._wrong(key, "a number")
-        # An integer can be too long for a float, and JSON's 1e999 is read as infinity.
-        return float(value) if abs(value) < _MAX_NUMBER else self._wrong(key, "a sensible number")
-
-    def seconds_or_none(self, key: str) -> float | None:
-        return None if self.data.get(key) is None else self.seconds(key)
-
-    def count(self, key: str, default: int | None = None) -> int:
-        value = self.data.get(key, default)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_NUMBER:
-            return value
-        return self._wrong(key, "a count")
-
-    def one_of(self, key: str, words: tuple[_Word, ...]) -> _Word:
-        value = self.data.get(key)
-        for word in words:
-            if word == value:
-                return word
-        return self._wrong(key, f"one of {', '.join(words)}")
-
-    def texts(self, key: str, *, needed: bool = False) -> tuple[str, ...]:
-        return tuple(
-            item if isinstance(item, str) else self._wrong(key, "a list of texts")
-            for item in self._list(key, needed=needed)
-        )
-
-    def objects(self, key: str) -> list[_Fields]:
-        items = self._list(key, needed=False)
-        return [_Fields(item, self._number, f"{key}[{at}]") for at, item in enumerate(items)]
-
-    def object_or_none(self, key: str) -> _Fields | None:
-        value = self.data.get(key)
-        return None if value is None else _Fields(value, self._number, key)
-
-    def counts_by_name(self, key: str) -> dict[str, int]:
-        inner = self.object_or_none(key)
-        return {} if inner is None else {name: inner.count(name) for name in inner.data}
-
-    def texts_by_name(self, key: str) -> dict[str, str]:
-        inner = self.object_or_none(key)
-        return {} if inner is None else {name: inner.text(name) for name in inner.data}
-
-    def _list(self, key: str, *, needed: bool) -> list[object]:
-        value = self.data.get(key)
-        if value is None and not needed:
-            return []
-        return (
-            cast("list[object]", value) if isinstance(value, list) else self._wrong(key, "a list")
-        )
-
-
-def _suite(fields: _Fields) -> Suite:
+def _suite(fields: Fields) -> Suite:
     return Suite(
         version=fields.text("version"),
         started_at=fields.text("started_at"),
@@ -405,15 +314,15 @@ def _suite(fields: _Fields) -> Suite:
     )
 
 
-def _core(fields: _Fields) -> Core:
+def _core(fields: Fields) -> Core:
     return Core(fields.text("version"), *_installed(fields))
 
 
-def _installed(fields: _Fields) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+def _installed(fields: Fields) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     return fields.text("pgmq"), fields.texts("replaced"), fields.texts("stand_ins")
 
 
-def _worker(fields: _Fields) -> Worker:
+def _worker(fields: Fields) -> Worker:
     name, language = fields.text("name"), fields.text("language")
     return Worker(
         name,
@@ -424,7 +333,7 @@ def _worker(fields: _Fields) -> Worker:
     )
 
 
-def _case(fields: _Fields) -> Case:
+def _case(fields: Fields) -> Case:
     deviation = fields.object_or_none("deviation")
     return Case(
         id=fields.text("id"),
@@ -450,20 +359,20 @@ def _case(fields: _Fields) -> Case:
     )
 
 
-def _step(fields: _Fields) -> Step:
+def _step(fields: Fields) -> Step:
     return Step(fields.text("slug"), fields.texts("depends_on"))
 
 
-def _fault(fields: _Fields) -> Fault:
+def _fault(fields: Fields) -> Fault:
     return Fault(fields.seconds("at"), fields.text("worker"), fields.text("what"))
 
 
-def _loss(fields: _Fields) -> Loss:
+def _loss(fields: Fields) -> Loss:
     route = fields.texts("route", needed=True)
     return Loss(fields.text("value"), route, fields.text("came", ""), fields.text("excuse", ""))
 
 
-def _control(fields: _Fields) -> Control:
+def _control(fields: Fields) -> Control:
     return Control(
         fields.text("worker"),
         fields.text("does"),
@@ -473,11 +382,11 @@ def _control(fields: _Fields) -> Control:
     )
 
 
-def _deviation(fields: _Fields) -> Deviation:
+def _deviation(fields: Fields) -> Deviation:
     return Deviation(fields.text("reason"), fields.text("reference"), fields.text("date"))
 
 
-def _span(fields: _Fields) -> Span:
+def _span(fields: Fields) -> Span:
     return Span(
         worker=fields.text("worker"),
         step=fields.text("step"),

@@ -24,14 +24,14 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from conformance.harness.fields import MalformedLine
 from conformance.harness.records import (
     OUTCOMES,
     Case,
-    MalformedLine,
     printable,
     read_records,
 )
-from conformance.harness.summary import SYMBOLS, WORDS, Run, fleet, percent
+from conformance.harness.run import SYMBOLS, WORDS, Run, fleet, percent
 from conformance.harness.templates.drawing import BARS, CURVE, colors, draw
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance.harness import records, report, summary
+from conformance.harness import records, report, run, summary
+from conformance.harness.fields import MalformedLine
 from conformance.harness.records import (
     OUTCOMES,
     Case,
     Core,
     Deviation,
     End,
-    MalformedLine,
     Span,
     Suite,
     Worker,
@@ -30,7 +30,8 @@ from conformance.harness.records import (
     read_records,
     to_line,
 )
-from conformance.harness.summary import SYMBOLS, WORDS, Run, print_summary, split
+from conformance.harness.run import SYMBOLS, WORDS, Run
+from conformance.harness.summary import print_summary, split
 from conformance.harness.templates import drawing
 
 if TYPE_CHECKING:
@@ -594,6 +595,6 @@ def test_printable_keeps_what_is_fine() -> None:
     assert printable("\x1b]0;title\x07a\r\nb") == "a\nb"
 
 
-@pytest.mark.parametrize("module", [records, report, summary, drawing])
+@pytest.mark.parametrize("module", [records, report, run, summary, drawing])
 def test_examples(module: object) -> None:
     assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
