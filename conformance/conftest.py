@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance.core import evidence
-from conformance.harness import cases
+from conformance.harness import cases, selection
 from conformance.harness.adapters import AdapterError, find
 from conformance.harness.cases import FIXTURES, Case, CaseError, Deviation
 from conformance.harness.databases import CORE, Cluster
@@ -57,6 +57,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         " 0.8.1 for what 0.5.0 does not have; all that are known for the model)",
     )
     group.addoption(
+        "--quick",
+        action="store_true",
+        help="only the cases of a quick run, and less of what is no case",
+    )
+    group.addoption(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="what all that is random in the run is made from (default: from the clock; every"
+        " report gives it)",
+    )
+    group.addoption(
         "--core-patch",
         metavar="FILE",
         help="SQL to run after the core's own, to try a change before it is released",
@@ -66,13 +78,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=float,
         metavar="N",
         help="compare each core with its model for so long, with histories that are new each time",
-    )
-    group.addoption(
-        "--differential-seed",
-        type=int,
-        default=None,
-        metavar="SEED",
-        help="the seed of those histories (default: from the clock; it is in the report)",
     )
     group.addoption(
         "--replay",
@@ -87,6 +92,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     names = _workers(config)
+    config.option.core = list(dict.fromkeys(config.getoption("--core") or ()))  # each once
     try:
         found = [find(name).name for name in names]
         for core in _cores(config):
@@ -117,7 +123,7 @@ def _cores(config: pytest.Config) -> list[str]:
     chosen = config.getoption("--core")
     if config.getoption("--core-patch"):
         return list(chosen or [CORE])[:1]
-    return list(chosen or known())
+    return list(chosen or ([CORE] if config.getoption("--quick") else known()))
 
 
 def _cores_of(case: Case, config: pytest.Config) -> list[str]:
@@ -147,6 +153,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pytest.exit(f"the suite cannot run: {error}", returncode=2)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the cases that a quick run does without."""
+    if not config.getoption("--quick"):
+        return
+    chosen = selection.quick(items)
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
 @pytest.fixture(scope="session")
 def session(pytestconfig: pytest.Config) -> Session:
     """Server, core and workers of this run."""
@@ -169,13 +184,15 @@ def deviations() -> dict[tuple[str, str], Deviation]:
 @pytest.fixture
 def conclude(
     request: pytest.FixtureRequest,
+    session: Session,
     deviations: dict[tuple[str, str], Deviation],
 ) -> Conclude:
     """Put a trial into the report, and let the test end as it deserves."""
 
     def conclude(trial: Trial, more: Sequence[Record] = ()) -> None:
         workers = [f"--worker={name}" for name in request.config.getoption("--worker") or []]
-        repeat = shlex.join(["./scripts/conformance", request.node.nodeid, *workers])
+        more_options = [*workers, f"--seed={session.seed}"]
+        repeat = shlex.join(["./scripts/conformance", request.node.nodeid, *more_options])
         keys = [(adapter.name, trial.case.id) for adapter in trial.adapters]
         known = next((deviations[key] for key in keys if key in deviations), None)
         record = trial.record(repeat, known)

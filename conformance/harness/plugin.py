@@ -81,6 +81,8 @@ class Conductor:
         self.config = config
         self.names = names
         self.folder = folder
+        chosen = config.getoption("--seed")
+        self.seed: int = int(time.time()) if chosen is None else chosen
         self.began = time.monotonic()
         self.session: Session | None = None
         self.suite: records.Suite | None = None
@@ -99,6 +101,8 @@ class Conductor:
                     self.config.getoption("--patience"),
                     tuple(self.config.getoption("--core") or ()),
                     self.config.getoption("--core-patch"),
+                    self.seed,
+                    self.config.getoption("--quick"),
                 )
                 self.session, self._server = open_session(choice, self._say)
             except (AdapterError, PgflowError, PatchError) as error:
@@ -107,6 +111,10 @@ class Conductor:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._stream().write_text(records.to_line(self.suite) + "\n", encoding="utf-8")
         return self.session
+
+    def pytest_report_header(self) -> str:
+        """Say what repeats whatever was random."""
+        return f"conformance: seed {self.seed}"
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

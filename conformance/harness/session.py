@@ -41,17 +41,26 @@ class Choice:
         patience: how much longer to wait than usual.
         cores: versions of the core, or none for the usual ones.
         patch: a file of SQL to run after the core's own, or None.
+        seed: what all that is random is made from.
+        quick: whether it is to be over soon, and may show less.
     """
 
     workers: tuple[str, ...]
     patience: float = 1.0
     cores: tuple[str, ...] = ()
     patch: str | None = None
+    seed: int = 0
+    quick: bool = False
 
 
 @dataclass(frozen=True)
 class Session:
-    """Who takes part, and on what; the same in every process of a parallel run."""
+    """Who takes part, and on what; the same in every process of a parallel run.
+
+    Attributes:
+        seed: what all that is random is made from; the one number that repeats it.
+        quick: whether what is no case (`case.quick` says it of those) is to do less.
+    """
 
     server: str
     patience: float
@@ -59,6 +68,8 @@ class Session:
     cores: tuple[records.Core, ...]
     postgresql: str
     patch: str | None
+    seed: int = 0
+    quick: bool = False
 
     def adapter(self, name: str) -> Adapter:
         """The adapter with this name."""
@@ -109,6 +120,7 @@ class Session:
                 )
                 for one in self.adapters
             ),
+            seed=self.seed,
         )
 
 
@@ -138,6 +150,8 @@ def open_session(choice: Choice, say: Callable[[str], None]) -> tuple[Session, E
         cores=cores,
         postgresql=server.version,
         patch=patch,
+        seed=choice.seed,
+        quick=choice.quick,
     )
     return session, server
 

@@ -99,6 +99,6 @@ def test_a_patch_that_the_server_refuses_says_why(place: Place, patch: Path) -> 
 
 
 def test_long_runs_say_their_seed(place: Place) -> None:
-    outcome = run(place, "--differential-minutes=0.02", "--differential-seed=5", "-n0")
+    outcome = run(place, "--differential-minutes=0.02", "--seed=5", "-n0")
     assert re.search(r"calls, \d+ of 33 behaviours shown, seed 5", outcome.output)
     place.assert_clean()
