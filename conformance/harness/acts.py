@@ -26,13 +26,14 @@ def perform(stage: Stage, acts: Iterable[Mapping[str, Any]]) -> None:
             ACTS[verb](stage, what)
 
 
-def _start(stage: Stage, who: str) -> None:
+def _start(stage: Stage, what: str | Mapping[str, Any]) -> None:
+    who, most = (what, None) if isinstance(what, str) else (what["by"], what["runs"])
     if who == "harness":
-        stage.start_runs_itself()
+        stage.start_runs_itself(most)
     elif who == "all":
-        stage.start_runs(stage.adapters)
+        stage.start_runs(stage.adapters, most)
     else:
-        stage.start_runs([stage.adapter_of(who)])
+        stage.start_runs([stage.adapter_of(who)], most)
 
 
 def _work(stage: Stage, roles: str | list[str]) -> None:

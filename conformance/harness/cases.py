@@ -59,8 +59,8 @@ class RunOf:
 
     Attributes:
         input: the run's input.
-        expect: `status`, `output`, and `steps`: by slug `status`, `attempts`, `error`, `input`.
-            An `input` is what the handler sees, given for `split` and for `whole`.
+        expect: `status`, `output`, `events`, and `steps`: by slug what is expected of the step and
+            its tasks. `conformance/CASES.md` lists it all.
     """
 
     input: Any
@@ -80,7 +80,8 @@ class Case:
         runs: what is started.
         expect: of the case as a whole: `at_once` (the most tasks at the same time), `stopped`
             (the worker's row says so), `share` (the least part of the tasks for each language),
-            `finished` (so many tasks are completed, and nobody has one in hand).
+            `finished` (so many tasks are completed, and nobody has one in hand), `messages` and
+            `archived` (how many there are at the end in the queue, and in its archive).
         acts: what the harness does, in order; none: `USUAL`, or `TOGETHER` for several workers.
         core: the versions of the core that it is about, such as `>=0.7`; empty: all.
         needs: the capabilities that its worker must have said in `hello`.

@@ -103,6 +103,11 @@ def read(connection: Connection) -> list[Event]:
     return [Event(*row) for row in rows]  # type: ignore[arg-type]  # the table's own types
 
 
+def of_flow(connection: Connection, flow: str) -> list[Event]:
+    """All that was noted of one flow, and of workers and messages."""
+    return [event for event in read(connection) if event.row.get("flow_slug", flow) == flow]
+
+
 def _watch(connection: Connection, source: str, schema: str, table: str) -> None:
     connection.execute(
         sql.SQL(

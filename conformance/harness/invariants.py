@@ -113,7 +113,12 @@ def held_by_one(history: History) -> Iterator[str]:
 
 
 def archived_with_its_task(history: History) -> Iterator[str]:
-    """A message is archived exactly when its task is over, in the same transaction."""
+    """A message is archived in the transaction in which its task is over, or its run fails.
+
+    From core 0.7 on a run that fails archives the messages of all its tasks.
+    """
+    runs = {e.row["message_id"]: e.row["run_id"] for e in history.of("task") if e.old is None}
+    failed = {e.row["run_id"]: e.txid for e in history.of("run") if e.became("failed")}
     over: dict[int, int] = {}
     for event in history.of("task"):
         if event.became("completed") or event.became("failed"):
@@ -122,23 +127,30 @@ def archived_with_its_task(history: History) -> Iterator[str]:
     for event in history.of("archive"):
         message = event.row["msg_id"]
         archived[message] = event.txid
-        if over.get(message) != event.txid:
-            yield f"message {message} was archived, but not with the end of its task"
+        if event.txid not in (over.get(message), failed.get(runs.get(message, ""))):
+            yield f"message {message} was archived, but not with the end of its task or run"
     for message in over.keys() - archived.keys():
         yield f"message {message} was not archived when its task was over"
 
 
 def output_of_leaves(history: History) -> Iterator[str]:
-    """A completed run's output holds each leaf step's output, and nothing else."""
+    """A completed run's output holds each leaf step's output, and nothing else.
+
+    The output of a map step is the array of its tasks' outputs, in the order of the elements.
+    """
     inner = {slug for step in history.flow.steps for slug in step.depends_on}
-    leaves = [step.slug for step in history.flow.steps if step.slug not in inner]
-    outputs: dict[str, dict[str, object]] = defaultdict(dict)
+    leaves = [step for step in history.flow.steps if step.slug not in inner]
+    outputs: dict[tuple[str, str], dict[int, object]] = defaultdict(dict)
     for event in history.events:
         row = event.row
         if event.source == "task" and event.became("completed"):
-            outputs[row["run_id"]][row["step_slug"]] = row["output"]
+            outputs[row["run_id"], row["step_slug"]][row["task_index"]] = row["output"]
         elif event.source == "run" and event.became("completed"):
-            expected = {slug: outputs[row["run_id"]].get(slug) for slug in leaves}
+            expected: dict[str, object] = {}
+            for leaf in leaves:
+                made = outputs[row["run_id"], leaf.slug]
+                array = [made[index] for index in sorted(made)]
+                expected[leaf.slug] = array if leaf.is_map else made.get(0)
             if not same(row["output"], expected):
                 yield f"run {row['run_id'][:8]} has the output {row['output']}, not {expected}"
 

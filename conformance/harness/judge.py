@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 from conformance.harness import eventlog, invariants, lines, records
 from conformance.harness.acts import is_calm
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from conformance.harness.eventlog import Event
     from conformance.harness.processes import WorkerProcess
 
+_STEP_STARTED: Final = re.compile(r"step:.*:started")
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -30,10 +33,11 @@ class Seen:
         workers: who took part.
         run_ids: its runs, in the order of the case.
         runs: status and output of each run, by id.
-        tasks: the rows of `step_tasks`.
+        tasks: the rows of `step_tasks`, with their outputs as JSON values.
         steps: the status of each step, by run and slug.
         stopped: whether each worker's row says that it stopped, by worker id.
         history: the event log with what it is judged by.
+        sent: the events that were sent about each run, by id, in the order of sending.
     """
 
     case: Case
@@ -44,6 +48,7 @@ class Seen:
     steps: Mapping[tuple[str, str], str]
     stopped: Mapping[str, bool]
     history: History
+    sent: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def names(self) -> dict[str, str]:
         """The workers' names by their ids."""
@@ -62,40 +67,53 @@ class Seen:
 def see(
     case: Case, workers: Sequence[WorkerProcess], run_ids: Sequence[str], connection: Connection
 ) -> Seen:
-    """Read what is to be judged."""
-    runs = connection.execute("SELECT run_id::text, status, output::text FROM pgflow.runs")
-    tasks = connection.execute(
-        "SELECT run_id::text, step_slug, task_index, status, attempts_count, error_message"
-        " FROM pgflow.step_tasks"
+    """Read what is to be judged: of the case's own flow, whatever others there are beside it."""
+    flow = [case.shape.slug]
+    runs = connection.execute(
+        "SELECT run_id::text, status, output::text FROM pgflow.runs WHERE flow_slug = %s", flow
     )
-    steps = connection.execute("SELECT run_id::text, step_slug, status FROM pgflow.step_states")
+    tasks = connection.execute(
+        "SELECT run_id::text, step_slug, task_index, status, attempts_count, error_message,"
+        " output::text FROM pgflow.step_tasks WHERE flow_slug = %s"
+        " ORDER BY run_id, step_slug, task_index",
+        flow,
+    )
+    steps = connection.execute(
+        "SELECT run_id::text, step_slug, status FROM pgflow.step_states WHERE flow_slug = %s", flow
+    )
     attempts = connection.execute(
         "SELECT s.step_slug, coalesce(s.opt_max_attempts, f.opt_max_attempts)"
-        " FROM pgflow.steps s JOIN pgflow.flows f USING (flow_slug)"
+        " FROM pgflow.steps s JOIN pgflow.flows f USING (flow_slug) WHERE s.flow_slug = %s",
+        flow,
     )
     workers_rows = connection.execute(
         "SELECT w.worker_id::text, to_jsonb(w) ->> 'stopped_at' IS NOT NULL FROM pgflow.workers w"
     )
+    sent = connection.execute(
+        "SELECT payload ->> 'run_id', event FROM realtime.messages_sent ORDER BY id"
+    )
     limits: dict[str, int] = dict(attempts.fetchall())  # type: ignore[arg-type]
+    events: dict[str, list[str]] = {}
+    for run_id, event in sent:
+        events.setdefault(str(run_id), []).append(str(event))
     return Seen(
         case=case,
         workers=workers,
         run_ids=run_ids,
-        runs={
-            str(run_id): (str(status), None if output is None else decode(str(output)))
-            for run_id, status, output in runs
-        },
+        runs={str(run_id): (str(status), _json(output)) for run_id, status, output in runs},
         tasks={
             TaskId(str(run_id), str(slug), int(str(index))): {
                 "status": status,
                 "attempts": attempts_count,
                 "error": error,
+                "output": _json(output),
             }
-            for run_id, slug, index, status, attempts_count, error in tasks
+            for run_id, slug, index, status, attempts_count, error, output in tasks
         },
         steps={(str(run_id), str(slug)): str(status) for run_id, slug, status in steps},
         stopped={str(worker_id): bool(stopped) for worker_id, stopped in workers_rows},
-        history=History(case.shape, limits, eventlog.read(connection)),
+        history=History(case.shape, limits, eventlog.of_flow(connection, case.shape.slug)),
+        sent=events,
     )
 
 
@@ -127,6 +145,11 @@ def _run(seen: Seen, run_id: str, run: RunOf) -> Iterator[str]:
         yield f"it is {status}, not {expect['status']}{_why(seen, run_id)}"
     if "output" in expect and not same(output, expect["output"]):
         yield f"its output is {show(output)}, not {show(expect['output'])}"
+    if "events" in expect:
+        # That a step has started is sent from core 0.7 on alone.
+        sent = [one for one in seen.sent.get(run_id, ()) if not _STEP_STARTED.fullmatch(one)]
+        if sent != expect["events"]:
+            yield f"the events {show(sent)} were sent, not {show(expect['events'])}"
     for slug, wanted in expect.get("steps", {}).items():
         for problem in _step(seen, run_id, slug, wanted):
             yield f"step {slug}: {problem}"
@@ -137,26 +160,67 @@ def _step(seen: Seen, run_id: str, slug: str, wanted: Mapping[str, Any]) -> Iter
     if status is None:
         yield "the run has no such step"
         return
-    task = seen.tasks.get(TaskId(run_id, slug, 0), {"attempts": 0, "error": None})
     if "status" in wanted and status != wanted["status"]:
         yield f"it is {status}, not {wanted['status']}"
-    if "attempts" in wanted and task["attempts"] != wanted["attempts"]:
-        yield f"it took {task['attempts']} attempts, not {wanted['attempts']}"
-    if "error" in wanted and task["error"] != wanted["error"]:
-        yield f"its error is {show(task['error'])}, not {show(wanted['error'])}"
-    if "error_holds" in wanted and wanted["error_holds"] not in (task["error"] or ""):
-        yield f"its error is {show(task['error'])}, without {show(wanted['error_holds'])}"
-    if "error_holds" in wanted and not task["error"]:
-        yield "it has no error text"
+    rows = [row for task, row in seen.tasks.items() if task[:2] == (run_id, slug)]
+    if "output" in wanted:
+        is_map = any(step.is_map for step in seen.case.shape.steps if step.slug == slug)
+        outputs = [row.get("output") for row in rows]
+        output = outputs if is_map else (outputs or [None])[0]
+        if not same(output, wanted["output"]):
+            yield f"its output is {show(output)}, not {show(wanted['output'])}"
+    yield from _task(seen, TaskId(run_id, slug, 0), wanted)
     if "input" in wanted:
-        yield from _input(seen, run_id, slug, wanted["input"])
+        yield from _input(seen, (run_id, slug), wanted["input"])
+    if "tasks" not in wanted:
+        return
+    if len(rows) != len(wanted["tasks"]):
+        yield f"it has {len(rows)} tasks, not {len(wanted['tasks'])}"
+    for index, of_task in enumerate(wanted["tasks"]):
+        for problem in _one_of_many(seen, TaskId(run_id, slug, index), of_task):
+            yield f"task {index}: {problem}"
 
 
-def _input(seen: Seen, run_id: str, slug: str, wanted: Mapping[str, Any]) -> Iterator[str]:
+def _one_of_many(seen: Seen, task: TaskId, wanted: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with one task of a step."""
+    row = seen.tasks.get(task, {})
+    if "status" in wanted and row.get("status") != wanted["status"]:
+        yield f"it is {row.get('status', 'missing')}, not {wanted['status']}"
+    if "output" in wanted and not same(row.get("output"), wanted["output"]):
+        yield f"its output is {show(row.get('output'))}, not {show(wanted['output'])}"
+    yield from _task(seen, task, wanted)
+    if "input" in wanted:
+        yield from _input(seen, task, wanted["input"])
+
+
+def _task(seen: Seen, task: TaskId, wanted: Mapping[str, Any]) -> Iterator[str]:
+    """What may be expected of a task, and of a step that has but one."""
+    row = seen.tasks.get(task, {"attempts": 0, "error": None})
+    if "attempts" in wanted and row["attempts"] != wanted["attempts"]:
+        yield f"it took {row['attempts']} attempts, not {wanted['attempts']}"
+    if "error" in wanted and row["error"] != wanted["error"]:
+        yield f"its error is {show(row['error'])}, not {show(wanted['error'])}"
+    if "error_holds" in wanted and wanted["error_holds"] not in (row["error"] or ""):
+        yield f"its error is {show(row['error'])}, without {show(wanted['error_holds'])}"
+    if "error_holds" in wanted and not row["error"]:
+        yield "it has no error text"
+    if "statuses" in wanted:
+        went = [
+            event.row["status"]
+            for event in seen.history.of("task")
+            if invariants.task_of(event.row) == task and event.became(event.row["status"])
+        ]
+        if went != wanted["statuses"]:
+            yield f"it was {', then '.join(went)}, not {', then '.join(wanted['statuses'])}"
+
+
+def _input(seen: Seen, task: tuple[object, ...], wanted: Mapping[str, Any]) -> Iterator[str]:
+    """What the handler saw in all calls for a task, or for all tasks of a step."""
     called = False
     for worker in seen.workers:
         for call in worker.of("call"):
-            if (call.get("run_id"), call.get("step_slug")) != (run_id, slug):
+            names = (call.get("run_id"), call.get("step_slug"), call.get("task_index", 0))
+            if names[: len(task)] != task:
                 continue
             called = True
             # A form that the contract does not have is a problem of its own.
@@ -179,6 +243,11 @@ def _whole(seen: Seen) -> Iterator[str]:
                 yield f"{worker.name}: its row in pgflow.workers does not say that it stopped"
     if "finished" in expect:
         yield from _finished(seen, expect["finished"])
+    for key, source in (("messages", "message"), ("archived", "archive")):
+        count = sum((e.old is None) - (e.new is None) for e in seen.history.of(source))
+        if key in expect and count != expect[key]:
+            where = "the queue" if key == "messages" else "its archive"
+            yield f"{count} messages are in {where} at the end, not {expect[key]}"
     if "share" in expect:
         yield from _share(seen, expect["share"])
 
@@ -225,6 +294,10 @@ def _spans(events: Sequence[Event], names: Mapping[str, str]) -> Iterator[record
             yield records.Span(name, task.step_slug, task.run_id[:8], since, at, status)
     for task, (since, name) in started.items():
         yield records.Span(name, task.step_slug, task.run_id[:8], since, None, "started")
+
+
+def _json(text: object) -> Any:
+    return None if text is None else decode(str(text))
 
 
 def _why(seen: Seen, run_id: str) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conformance.harness.adapters import Adapter
-    from conformance.harness.cases import Case
+    from conformance.harness.cases import Case, RunOf
     from conformance.harness.databases import Database
     from conformance.harness.records import Fault
 
@@ -97,10 +97,15 @@ class Stage:
         worker.start()
         return worker
 
-    def start_runs(self, adapters: Sequence[Adapter]) -> None:
-        """Start the runs, shared out among these workers' own clients, all at the same time."""
+    def start_runs(self, adapters: Sequence[Adapter], most: int | None = None) -> None:
+        """Start the runs, shared out among these workers' own clients, all at the same time.
+
+        Args:
+            adapters: whose clients start them.
+            most: how many of those that are not started yet; None: all of them.
+        """
         count = len(adapters)
-        runs = self.case.runs
+        runs = self._runs_to_start(most)
         ids: list[str] = [""] * len(runs)
         # In this thread, so Ctrl-C ends them at once.
         words = []
@@ -111,18 +116,18 @@ class Stage:
         for index, (adapter, word) in enumerate(zip(adapters, words, strict=True)):
             wanted = len(runs[index::count])
             ids[index::count] = _run_ids(adapter, word.finish(), wanted)
-        self.run_ids = ids
+        self.run_ids += ids
 
-    def start_runs_itself(self) -> None:
-        """Start the runs without any worker's client."""
-        self.run_ids = [
+    def start_runs_itself(self, most: int | None = None) -> None:
+        """Start the runs, or at most so many of them, without any worker's client."""
+        self.run_ids += [
             str(
                 self.value(
                     "SELECT run_id::text FROM pgflow.start_flow(%(flow)s, %(input)s::jsonb)",
                     {"input": encode(run.input)},
                 )
             )
-            for run in self.case.runs
+            for run in self._runs_to_start(most)
         ]
 
     def names(self) -> dict[str, Any]:
@@ -157,6 +162,11 @@ class Stage:
             if time.monotonic() > give_up_at:
                 raise WorkerProblem(f"{what}, not within {self.within:g} s")
             time.sleep(_LOOK_EVERY)
+
+    def _runs_to_start(self, most: int | None) -> Sequence[RunOf]:
+        """The next of the case's runs."""
+        begun = len(self.run_ids)
+        return self.case.runs[begun : None if most is None else begun + most]
 
     def _fixture(self, name: str) -> Path:
         path = self.folder / f"{name}.json"

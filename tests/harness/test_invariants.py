@@ -6,6 +6,7 @@ import pytest
 
 from conformance.harness.invariants import (
     INVARIANTS,
+    History,
     TaskId,
     broken,
     completed_by,
@@ -17,6 +18,7 @@ from tests.harness.histories import (
     FAILED,
     LIMITS,
     RUN,
+    Change,
     Story,
     after,
     archived,
@@ -193,6 +195,72 @@ def breaks(story: Story) -> set[str]:
 @pytest.mark.parametrize("story", [COMPLETED, FAILED, {}], ids=["completed", "failed", "empty"])
 def test_a_good_history_breaks_nothing(story: Story) -> None:
     assert broken(history(story)) == []
+
+
+RUN_FAILED: Story = {
+    **without(until("b is claimed"), "b's message is archived"),
+    "the run fails": run(5, status="failed"),
+    "b's message is archived": archived(5, 2),
+}
+"""From core 0.7 on: a run has failed, with a task in somebody's hands."""
+
+
+def test_a_run_that_fails_may_archive_the_messages_of_its_tasks() -> None:
+    assert breaks(RUN_FAILED) == set()
+    late = {**RUN_FAILED, "b fails after that": task(6, "b", status="failed")}
+    assert breaks(late) == set()
+
+
+def test_a_run_that_has_failed_before_archives_nothing() -> None:
+    late = instead(RUN_FAILED, "b's message is archived", archived(6, 2))
+    assert breaks(late) == {"archived_with_its_task"}
+
+
+def test_another_runs_failure_archives_nothing() -> None:
+    other = of_run("other", run(5, status="failed", remaining_steps=2))._replace(txid=5)
+    story = instead(RUN_FAILED, "the run fails", other)
+    assert "archived_with_its_task" in breaks(story)
+
+
+def mapped(output: object) -> History:
+    """A run of one map step of two elements, the second of which was completed first."""
+    story: Story = {"the run starts": run(1, status="started", remaining_steps=1, output=None)}
+    story["a starts"] = step(1, "a", "started")
+    for index in (1, 0):
+        for number, one in enumerate((queued(1, "a", index), claimed(2, "a", "w1"))):
+            story[f"{index} {number}"] = element(one, index)
+        done = task(3 + index, "a", status="completed", output=index * 10)
+        story[f"{index} is completed"] = element(done, index)
+        story[f"{index} is archived"] = archived(3 + index, index)
+    story["a is completed"] = step(3, "a", "completed")
+    story["no step remains"] = run(3, status="completed", remaining_steps=0, output=output)
+    flow = FlowShape("flow", Options(), (StepShape("a", step_type="map"),))
+    return History(flow, LIMITS, play(story))
+
+
+def element(change: Change, index: int) -> Change:
+    """The same change of another task of its step."""
+    columns = {**change.columns, "task_index": index}
+    return change._replace(key=(change.key, index), columns=columns)
+
+
+def test_the_output_of_a_map_step_is_in_the_order_of_its_elements() -> None:
+    assert broken(mapped({"a": [0, 10]})) == []
+
+
+@pytest.mark.parametrize("output", [[10, 0], [0], 0, {"0": 0, "1": 10}, None])
+def test_another_output_of_a_map_step_is_a_problem(output: object) -> None:
+    (said,) = broken(mapped({"a": output}))
+    assert said.endswith("not {'a': [0, 10]}")
+
+
+def test_a_map_step_without_elements_has_an_empty_output() -> None:
+    flow = FlowShape("flow", Options(), (StepShape("a", step_type="map"),))
+    story = {
+        "a is completed": step(1, "a", "completed"),
+        "the run is completed": run(1, status="completed", remaining_steps=0, output={"a": []}),
+    }
+    assert broken(History(flow, LIMITS, play(story))) == []
 
 
 @pytest.mark.parametrize("name", ["a is claimed", "a's message is archived", "b is claimed again"])

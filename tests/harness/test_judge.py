@@ -76,12 +76,18 @@ GOOD = Seen(
     run_ids=(RUN,),
     runs={RUN: ("completed", {"b": {"n": [1, True]}})},
     tasks={
-        TaskId(RUN, "a", 0): {"status": "completed", "attempts": 1, "error": None},
-        TaskId(RUN, "b", 0): {"status": "completed", "attempts": 2, "error": "not yet"},
+        TaskId(RUN, "a", 0): {"status": "completed", "attempts": 1, "error": None, "output": 1},
+        TaskId(RUN, "b", 0): {
+            "status": "completed",
+            "attempts": 2,
+            "error": "not yet",
+            "output": {"n": [1, True]},
+        },
     },
     steps={(RUN, "a"): "completed", (RUN, "b"): "completed"},
     stopped={"w1": True, "w2": True},
     history=history(COMPLETED),
+    sent={RUN: ["run:started", "step:b:started", "step:b:completed", "run:completed"]},
 )
 
 
@@ -228,6 +234,65 @@ WRONG: dict[str, tuple[Seen, list[str]]] = {
         ),
         ["2 tasks ran at the same time, not 1"],
     ),
+    "the output of a step": (
+        seen(case=of_step("b", output={"n": [1, 1]})),
+        ["run 1: step b: its output is {'n': [1, True]}, not {'n': [1, 1]}"],
+    ),
+    "the output of a step without tasks": (
+        seen(case=of_step("a", output=0), tasks={}),
+        ["run 1: step a: its output is None, not 0"],
+    ),
+    "the statuses that a task went through": (
+        seen(case=of_step("b", statuses=["queued", "started", "completed"])),
+        ["b: it was queued, then started, then queued, then started, then completed, not queued"],
+    ),
+    "how many tasks a step has": (
+        seen(case=of_step("a", tasks=[{}, {}])),
+        ["run 1: step a: it has 1 tasks, not 2"],
+    ),
+    "the status of a task": (
+        seen(case=of_step("a", tasks=[{"status": "failed"}])),
+        ["run 1: step a: task 0: it is completed, not failed"],
+    ),
+    "the status of a task that is missing": (
+        seen(case=of_step("a", tasks=[{}, {"status": "failed"}])),
+        ["run 1: step a: task 1: it is missing, not failed"],
+    ),
+    "the output of a task": (
+        seen(case=of_step("a", tasks=[{"output": True}])),
+        ["run 1: step a: task 0: its output is 1, not True"],
+    ),
+    "the attempts of a task": (
+        seen(case=of_step("b", tasks=[{"attempts": 1}])),
+        ["run 1: step b: task 0: it took 2 attempts, not 1"],
+    ),
+    "what the handler of one task saw": (
+        seen(case=of_step("a", tasks=[{"input": {"split": 8, "whole": 8}}])),
+        ["run 1: step a: task 0: its handler saw 7, not 8"],
+    ),
+    "no call of one task": (
+        seen(case=of_step("a", tasks=[{}, {"input": {"split": 7, "whole": 7}}])),
+        ["run 1: step a: task 1: its handler was not called"],
+    ),
+    "an event too many": (
+        seen(
+            case=expecting({"events": ["run:started", "step:b:completed", "run:completed"]}),
+            sent={RUN: ["run:started", *["step:b:completed"] * 2, "run:completed"]},
+        ),
+        ["run 1: the events ['run:started', 'step:b:completed', 'step:b:completed', 'run:c"],
+    ),
+    "no events": (
+        seen(case=expecting({"events": ["run:failed"]}), sent={}),
+        ["run 1: the events [] were sent, not ['run:failed']"],
+    ),
+    "a message too few in the archive": (
+        seen(case=expecting(archived=3)),
+        ["2 messages are in its archive at the end, not 3"],
+    ),
+    "no message in the queue": (
+        seen(case=expecting(messages=1)),
+        ["0 messages are in the queue at the end, not 1"],
+    ),
     "a worker that has not stopped": (
         seen(case=expecting(stopped=True), stopped={"w1": True, "w2": False}),
         ["w2: its row in pgflow.workers does not say that it stopped"],
@@ -248,7 +313,10 @@ def test_what_is_wrong_is_said(name: str) -> None:
         assert any(words in sentence for sentence in said), said
 
 
-@pytest.mark.parametrize("name", ["the run's output", "attempts", "no error", "a step's status"])
+@pytest.mark.parametrize(
+    "name",
+    ["the run's output", "attempts", "no error", "a step's status", "the output of a task"],
+)
 def test_only_what_is_wrong_is_said(name: str) -> None:
     given, expected = WRONG[name]
     assert len(problems(given)) == len(expected)
@@ -257,6 +325,33 @@ def test_only_what_is_wrong_is_said(name: str) -> None:
 def test_what_is_not_expected_is_not_judged() -> None:
     nothing = expecting({"steps": {"a": {}}})
     assert problems(seen(case=nothing, runs={RUN: ("failed", 1)}, steps={(RUN, "a"): "?"})) == []
+
+
+def test_what_is_expected_of_steps_tasks_events_and_messages_and_is_so() -> None:
+    went = ["queued", "started", "queued", "started", "completed"]
+    input_of = {"split": 7, "whole": 0}
+    expect = {
+        "events": ["run:started", "step:b:completed", "run:completed"],
+        "steps": {
+            "a": {"output": 1, "tasks": [{"output": 1, "input": input_of, "status": "completed"}]},
+            "b": {"output": {"n": [1, True]}, "statuses": went, "tasks": [{"error": "not yet"}]},
+        },
+    }
+    assert problems(seen(case=expecting(expect, archived=2, messages=0))) == []
+
+
+def test_the_output_of_a_map_step_is_an_array() -> None:
+    flow = {"slug": "flow", "steps": [{"slug": "a", "step_type": "map"}]}
+    row = {"status": "completed", "attempts": 1, "error": None}
+    tasks = {TaskId(RUN, "a", index): {**row, "output": index} for index in range(3)}
+
+    def said(output: object) -> list[str]:
+        case = replace(of_step("a", output=output), flow=flow)
+        return problems(seen(case=case, tasks=tasks, history=history({}), workers=()))
+
+    assert said([0, 1, 2]) == []
+    assert said([0, 2, 1]) == ["run 1: step a: its output is [0, 1, 2], not [0, 2, 1]"]
+    assert said(0) == ["run 1: step a: its output is [0, 1, 2], not 0"]
 
 
 def test_a_long_value_is_shortened() -> None:
