@@ -6,17 +6,16 @@ and what the acts mean in `conformance/CASES.md`.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import jsonschema
 import tomli
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from conformance.harness.contract import validator_of_cases
 from pgflow_ref.compile import from_json
 from pgflow_ref.errors import InvalidFlow, NotJson
 from pgflow_ref.json_contract import encode
@@ -170,8 +169,7 @@ def load(path: Path) -> list[Case]:
         listed = yaml.load(text)
     except (YAMLError, UnicodeDecodeError) as error:
         raise CaseError(f"{path}: {error}") from None
-    schema = json.loads((FIXTURES / "cases" / "schema.json").read_text(encoding="utf-8"))
-    for wrong in jsonschema.Draft202012Validator(schema).iter_errors(listed):
+    for wrong in validator_of_cases().iter_errors(listed):
         line = _line(listed, list(wrong.absolute_path))
         raise CaseError(f"{path}:{line}: {wrong.json_path}: {wrong.message}")
     cases: dict[str, Case] = {}

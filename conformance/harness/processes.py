@@ -17,6 +17,7 @@ from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from conformance.harness.adapters import Adapter, Hello
+from conformance.harness.contract import VERSION, mistake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,7 +46,7 @@ class NotSupported(Exception):
 def environment(database_url: str | None, fixture: Path) -> dict[str, str]:
     """What the contract puts into a worker's environment."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PGFLOW_DATABASE")}
-    given = {"PGFLOW_CONTRACT": "1", "PGFLOW_FIXTURE": str(fixture)}
+    given = {"PGFLOW_CONTRACT": str(VERSION), "PGFLOW_FIXTURE": str(fixture)}
     if database_url is not None:
         given["PGFLOW_DATABASE_URL"] = database_url
     return {**inherited, **given}
@@ -121,15 +122,13 @@ def introduced(adapter: Adapter) -> Adapter:
     try:
         with Word(adapter, "hello", environment(None, Path(os.devnull))) as started:
             line = json.loads(started.finish(HELLO_WITHIN))
-        hello = Hello(
-            line["name"],
-            line["version"],
-            line["handler_input"],
-            tuple(map(str, line.get("capabilities", ()))),
-        )
-        return replace(adapter, language=str(line["language"]), hello=hello)
-    except (NotSupported, WorkerProblem, ValueError, KeyError, TypeError, RecursionError):
+    except (NotSupported, WorkerProblem, ValueError, RecursionError):
         return adapter
+    if mistake("hello", line) is not None:
+        return adapter
+    known = tuple(line.get("capabilities", ()))
+    hello = Hello(line["name"], line["version"], line["handler_input"], known)
+    return replace(adapter, language=line["language"], hello=hello)
 
 
 @dataclass

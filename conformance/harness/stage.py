@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from conformance.harness.contract import mistake
 from conformance.harness.processes import Word, WorkerProblem, WorkerProcess, environment
 from pgflow_ref.json_contract import encode
 
@@ -178,9 +179,14 @@ class Stage:
 def _run_ids(adapter: Adapter, printed: str, wanted: int) -> list[str]:
     """The ids that `start` printed."""
     try:
-        ids = [str(json.loads(line)["run_id"]) for line in printed.splitlines()]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        lines = [json.loads(line) for line in printed.splitlines()]
+    except (ValueError, RecursionError):
         raise WorkerProblem(f"{adapter.name}: `start` printed {printed[:200]!r}") from None
+    for line in lines:
+        wrong = mistake("started", line)
+        if wrong is not None:
+            raise WorkerProblem(f"{adapter.name}: `start` printed {str(line)[:200]!r}: {wrong}")
+    ids = [line["run_id"] for line in lines]
     if len(ids) != wanted or len(set(ids)) != wanted:
         raise WorkerProblem(
             f"{adapter.name}: `start` printed {len(ids)} ids, {len(set(ids))} different ones, "

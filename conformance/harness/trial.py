@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from conformance.harness import eventlog, judge, records
 from conformance.harness.acts import perform
 from conformance.harness.cases import TOGETHER, USUAL
+from conformance.harness.contract import mistake
 from conformance.harness.databases import CORE
 from conformance.harness.processes import (
     NotSupported,
@@ -146,9 +147,10 @@ class Trial:
             statements = json.loads(printed)
         except (ValueError, RecursionError):
             statements = None
-        if not isinstance(statements, list):
-            raise WorkerProblem(f"{adapter.name}: `compile` printed {printed[:200]!r}")
-        return statements
+        wrong = mistake("statements", statements)
+        if wrong is not None:
+            raise WorkerProblem(f"{adapter.name}: `compile` printed {printed[:200]!r}: {wrong}")
+        return list(statements)
 
     def _run(self, cluster: Cluster) -> None:
         with ExitStack() as stack:

@@ -49,6 +49,16 @@ CASE = Case(
 )
 
 
+HELLO = {
+    "type": "hello",
+    "contract": 1,
+    "name": "any",
+    "language": "any",
+    "version": "1",
+    "handler_input": "split",
+}
+
+
 def call(slug: str, attempt: int, argument: object, **other: object) -> dict[str, Any]:
     names = {"type": "call", "run_id": RUN, "step_slug": slug, "task_index": 0}
     return {**names, "attempt": attempt, "input": argument, **other}
@@ -60,7 +70,7 @@ def worker(
     """A worker that has never run, and has said this."""
     adapter = Adapter(name, language or name, ("false",))
     lines: list[dict[str, Any]] = [
-        {"type": "hello", "contract": 1, "handler_input": handler_input},
+        {**HELLO, "handler_input": handler_input},
         {"type": "ready", "worker_id": name},
         *calls,
         {"type": "stopped"},
@@ -412,12 +422,23 @@ def test_a_worker_whose_id_is_no_text_fails_the_case() -> None:
 # The order of a worker's lines.
 
 READY, STOPPED = {"type": "ready", "worker_id": "w1"}, {"type": "stopped"}
-HELLO = {"type": "hello", "contract": 1, "handler_input": "split"}
 LINES: dict[str, list[dict[str, Any]]] = {
     "no hello": [READY, A, B1, STOPPED],
     "hello after ready": [READY, HELLO, A, B1, STOPPED],
     "hello twice": [HELLO, HELLO, READY, A, B1, STOPPED],
     "another contract": [{**HELLO, "contract": 2}, READY, A, B1, STOPPED],
+    "hello without a version": [
+        {key: value for key, value in HELLO.items() if key != "version"},
+        *(READY, A, B1, STOPPED),
+    ],
+    "a call without its input": [
+        *(HELLO, READY, {key: value for key, value in A.items() if key != "input"}),
+        *(B1, STOPPED),
+    ],
+    "a call that does not speak of attempts": [
+        *(HELLO, READY, {key: value for key, value in A.items() if key != "attempt"}),
+        *(B1, STOPPED),
+    ],
     "a call before ready": [HELLO, A, READY, B1, STOPPED],
     "ready twice": [HELLO, READY, A, READY, B1, STOPPED],
     "a call after stopped": [HELLO, READY, A, STOPPED, B1],

@@ -114,7 +114,7 @@ def start(folder: Path, script: str) -> list[str]:
 
 def test_start_gets_all_it_needs(tmp_path: Path) -> None:
     script = 'cat > got; cat "$PGFLOW_FIXTURE" > fixture; echo "$0 $PGFLOW_DATABASE_URL" >> got'
-    ids = '; echo \'{"run_id": "one"}\'; echo \'{"run_id": 2, "more": []}\''
+    ids = '; echo \'{"run_id": "one"}\'; echo \'{"run_id": "2", "more": []}\''
     assert start(tmp_path, f"cd {tmp_path}; {script}{ids}") == ["one", "2"]
     got = (tmp_path / "got").read_text(encoding="utf-8")
     assert got == '{"n": "ä"}\nnull\nstart postgresql://nowhere\n'
@@ -126,9 +126,10 @@ def test_start_gets_all_it_needs(tmp_path: Path) -> None:
     "printed",
     [
         "",
-        '{"run_id": 1}',
-        '{"run_id": 1}\n{"run_id": 2}\n{"run_id": 3}',
-        '{"run_id": 1}\n{"run_id": 1}',
+        '{"run_id": "1"}',
+        '{"run_id": "1"}\n{"run_id": "2"}\n{"run_id": "3"}',
+        '{"run_id": "1"}\n{"run_id": "1"}',
+        '{"run_id": 1}\n{"run_id": 2}',
         '{"id": 1}\n{"id": 2}',
         "[1]\n[2]",
         "1\n2",

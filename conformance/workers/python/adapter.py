@@ -37,23 +37,45 @@ HELLO = {
     "capabilities": ["map_steps", "recovery", "start_delay"],
 }
 STEP_OPTIONS = ("max_attempts", "base_delay", "timeout", "start_delay")
+KEYS = {  # all that a fixture may have; what else there is comes from a later contract
+    "fixture": {"flow", "worker"},
+    "flow": {"slug", "steps", "max_attempts", "base_delay", "timeout"},
+    "step": {"slug", "handler", "depends_on", "step_type", *STEP_OPTIONS},
+    "worker": {*OPTIONS, "poll_interval", "recover"},
+}
 
 
 def main() -> None:
     """Do what the word on the command line says."""
-    if sys.argv[-1] == "hello":
+    words = {"compile": do_compile, "start": do_start, "work": do_work}
+    word, contract = sys.argv[-1], os.environ.get("PGFLOW_CONTRACT", "1")
+    if contract != "1" or word not in {"hello", *words}:
+        unsupported(f"contract {contract}, word {word!r}")
+    if word == "hello":
         say(**HELLO)
         return
     fixture = decode(Path(os.environ["PGFLOW_FIXTURE"]).read_text(encoding="utf-8"))
     assert isinstance(fixture, dict)
-    words = {"compile": do_compile, "start": do_start, "work": do_work}
-    word = sys.argv[-1]
-    if word not in words or os.environ.get("PGFLOW_CONTRACT") != "1":
-        unsupported(f"contract {os.environ.get('PGFLOW_CONTRACT')}, word {word!r}")
+    check_keys(fixture)
     try:
         words[word](fixture)
     except PgflowError as error:
         sys.exit(f"{type(error).__name__}: {error}")
+
+
+def check_keys(fixture: dict[str, Any]) -> None:
+    """Refuse what this adapter does not know: ignoring it would make the case another."""
+    flow, worker = fixture["flow"], fixture.get("worker", {})
+    for kind, given in ("fixture", fixture), ("flow", flow), ("worker", worker):
+        known_keys(kind, given)
+    for step in flow["steps"]:
+        known_keys("step", step)
+
+
+def known_keys(kind: str, given: dict[str, Any]) -> None:
+    """Refuse a key that is not known."""
+    if unknown := given.keys() - KEYS[kind]:
+        unsupported(f"{kind} with {', '.join(sorted(unknown))}")
 
 
 def do_compile(fixture: dict[str, Any]) -> None:
@@ -94,7 +116,7 @@ def flow_of(fixture: dict[str, Any]) -> Flow:
     flow = Flow(given["slug"], **options_of(given))
     for step in given["steps"]:
         for instruction in step["handler"]:
-            if not KNOWN & instruction.keys():
+            if not KNOWN & instruction.keys() or instruction.keys() - KNOWN - {"attempts"}:
                 unsupported(f"instruction {instruction}")
         needs, options = step.get("depends_on", []), options_of(step)
         if is_map(step):
