@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import click
 
+from conformance.commands.compare import compare
+from conformance.commands.render import render
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Check an adapter, and make reports again, of the pgflow conformance suite."""
+
+
+main.add_command(compare)
+main.add_command(render)

@@ -39,7 +39,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--results",
         metavar="DIR",
         default="build/conformance",
-        help="where results.jsonl and report.html go (default: %(default)s)",
+        help="where results.jsonl goes, and report.html, junit.xml, summary.md and badge.svg, which"
+        " are made from it (default: %(default)s)",
     )
     group.addoption(
         "--patience",
@@ -109,8 +110,6 @@ def pytest_configure(config: pytest.Config) -> None:
             f"the suite cannot run: two workers have one name: {', '.join(found)}", returncode=2
         )
     folder = Path(config.rootpath, config.getoption("--results"))
-    if not config.option.xmlpath:
-        config.option.xmlpath = str(folder / "junit.xml")
     config.pluginmanager.register(Conductor(config, names, folder), "conformance-conductor")
 
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pytest
 
-from conformance.harness import records
+from conformance.harness import outputs, records
 from conformance.harness.adapters import AdapterError
-from conformance.harness.report import write_report
-from conformance.harness.run import SYMBOLS, WORDS
+from conformance.harness.run import SYMBOLS, WORDS, Run
 from conformance.harness.session import Choice, PatchError, Session, open_session
 from conformance.harness.summary import print_summary
 from pgflow_ref.errors import PgflowError
@@ -163,8 +162,8 @@ class Conductor:
         suite = replace(self.suite, workers=workers)
         lines: list[records.Record] = [suite, *self.found, end]
         text = "".join(records.to_line(line) + "\n" for line in lines)
-        self._stream().write_text(text, encoding="utf-8")
-        write_report(self._stream(), self.folder / "report.html")
+        outputs.replace(self._stream(), text)
+        outputs.write(Run.of(lines), self.folder)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the summary below pytest's own."""
@@ -187,7 +186,7 @@ class Conductor:
             self._server.stop()
 
     def _stream(self) -> Path:
-        return self.folder / "results.jsonl"
+        return self.folder / outputs.STREAM
 
     def _add(
         self,

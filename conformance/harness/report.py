@@ -1,7 +1,5 @@
 """One stream of results as one HTML page that needs nothing else: no network, no other file.
 
-    python -m conformance.harness.report results.jsonl report.html
-
 The page is a Jinja template with style and script inlined; this module works out what the template
 shows: which case stands in which row, what share of the work a worker did, and where in a timeline
 a task is drawn. All text comes from elsewhere (worker logs, error messages), so everything is
@@ -10,34 +8,29 @@ escaped, and a content security policy lets the page's own script run and nothin
 
 from __future__ import annotations
 
-import argparse
 import base64
 import hashlib
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from conformance.harness.fields import MalformedLine
+from conformance.harness.pages import TEMPLATES, environment
 from conformance.harness.records import (
     OUTCOMES,
     Case,
     printable,
-    read_records,
 )
 from conformance.harness.run import SYMBOLS, WORDS, Run, fleet, percent
 from conformance.harness.templates.drawing import BARS, CURVE, colors, draw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-_TEMPLATES: Final = Path(__file__).parent / "templates"
+    from jinja2 import Environment
 
 _ALL_BARS: Final = 60_000  # drawn in one page, at about 12 bytes each
 _LOG: Final = 12_000  # characters of one worker's log
@@ -63,17 +56,6 @@ class Row:
     promise: str
     reference: str
     results: tuple[Case, ...]
-
-
-def write_report(results: Path, html: Path) -> None:
-    """Read a stream of results and write the page.
-
-    Raises:
-        MalformedLine: the stream cannot be read; nothing is written then.
-    """
-    page = render_page(Run.of(read_records(results)))
-    html.parent.mkdir(parents=True, exist_ok=True)
-    html.write_text(page, encoding="utf-8", errors="replace")
 
 
 def render_page(run: Run) -> str:
@@ -113,25 +95,15 @@ def render_page(run: Run) -> str:
 
 
 def _source(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")
+    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _environment(core: str) -> Environment:
     def name(case_id: str, of: str) -> str:
         return printable(case_id if of == core else f"{case_id}@{of}")
 
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: (
-            printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-        ),
-    )
+    made = environment()
     filters: dict[str, Callable[..., object]] = {
-        "number": lambda value: f"{value:,}",
         "percent": percent,
         "seconds": seconds,
         "moment": moment,
@@ -141,9 +113,9 @@ def _environment(core: str) -> Environment:
         "anchor": lambda row: quote(name(row.id, row.core), safe=""),
         "log": lambda log, case: tail(log, _LOG_OF_PASSED if case.outcome == "passed" else _LOG),
     }
-    environment.filters.update(filters)
-    environment.globals["is_link"] = is_link
-    return environment
+    made.filters.update(filters)
+    made.globals["is_link"] = is_link
+    return made
 
 
 def is_link(text: str) -> bool:
@@ -208,21 +180,3 @@ def _together(run: Run) -> dict[str, int]:
     for case in run.mixed:
         sums.update(run.work(case))
     return {name: sums[name] for name in run.workers if name in sums}
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write a page from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m conformance.harness.report")
-    parser.add_argument("results", type=Path, metavar="RESULTS.jsonl")
-    parser.add_argument("html", type=Path, metavar="OUT.html")
-    options = parser.parse_args(arguments)
-    try:
-        write_report(options.results, options.html)
-    except (MalformedLine, OSError) as error:
-        print(f"{options.results}: {error}", file=sys.stderr)  # noqa: T201 (a command's own words)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,17 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from conformance.harness.records import BAD, Case, End, Outcome, Record, Suite
+from conformance.harness.records import (
+    BAD,
+    OUTCOMES,
+    Case,
+    Control,
+    End,
+    Loss,
+    Outcome,
+    Record,
+    Suite,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,6 +33,11 @@ WORDS: Final[dict[Outcome, str]] = {
     "error": "could not run",
 }
 SYMBOLS: Final[dict[Outcome, str]] = dict(zip(WORDS, "✓✗≈↑○!", strict=True))
+
+ALWAYS: Final = frozenset[Outcome]({"passed", "failed"})
+"""What is said even of a run in which it did not come."""
+TOGETHER: Final = "in a fleet"
+ALONE: Final = "no worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,8 @@ class Run:
     cases: tuple[Case, ...]
     end: End | None
     workers: tuple[str, ...]
+    losses: tuple[Loss, ...] = ()
+    controls: tuple[Control, ...] = ()
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Run:
@@ -53,17 +70,24 @@ class Run:
         suite: Suite | None = None
         end: End | None = None
         cases: list[Case] = []
+        losses: list[Loss] = []
+        controls: list[Control] = []
         for record in records:
             if isinstance(record, Suite):
                 suite, end = suite or record, None
             elif isinstance(record, Case):
                 cases.append(record)
-            elif isinstance(record, End):
+            elif isinstance(record, Loss):
+                losses.append(record)
+            elif isinstance(record, Control):
+                controls.append(record)
+            else:
                 end = record
         workers = [worker.name for worker in suite.workers] if suite else []
         for case in cases:
             workers += [*case.workers, *case.tasks, *(span.worker for span in case.timeline)]
-        return cls(suite, tuple(cases), end, tuple(dict.fromkeys(workers)))
+        names = tuple(dict.fromkeys(workers))
+        return cls(suite, tuple(cases), end, names, tuple(losses), tuple(controls))
 
     def work(self, case: Case) -> dict[str, int]:
         """The tasks of a case by worker: always in the same order, and idle workers too."""
@@ -80,17 +104,72 @@ class Run:
         """How often each outcome came."""
         return Counter(case.outcome for case in self.cases)
 
+    def tally(self) -> list[tuple[Outcome, int]]:
+        """The outcomes that came, with how often; passed and failed even if they did not."""
+        counts = self.counts
+        return [(one, counts[one]) for one in OUTCOMES if counts[one] or one in ALWAYS]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What results are counted under: each worker alone, fleets, the core without any."""
+        there = {column(case) for case in self.cases}
+        return tuple(name for name in (*self.workers, TOGETHER, ALONE) if name in there)
+
+    def cells(self) -> dict[tuple[str, str], Counter[Outcome]]:
+        """How often each outcome came, by group and column; groups in the order of their cases."""
+        cells: dict[tuple[str, str], Counter[Outcome]] = {}
+        for case in self.cases:
+            cells.setdefault((case.group, column(case)), Counter())[case.outcome] += 1
+        return cells
+
     @property
     def failures(self) -> tuple[Case, ...]:
         """The results that somebody must look at, in the order in which they came."""
         return tuple(case for case in self.cases if case.outcome in BAD)
 
     @property
+    def cores(self) -> tuple[str, ...]:
+        """The versions of the core that cases ran on, in the order in which they were installed."""
+        installed = [core.version for core in self.suite.cores] if self.suite else []
+        used = {case.core for case in self.cases if case.core}
+        others = [case.core for case in self.cases if case.core]
+        return tuple(dict.fromkeys(core for core in [*installed, *others] if core in used))
+
+    @property
+    def escaped(self) -> tuple[Control, ...]:
+        """The workers that are wrong on purpose and that the suite did not catch as it must."""
+        return tuple(control for control in self.controls if not control.caught)
+
+    @property
+    def lost(self) -> tuple[Loss, ...]:
+        """The values that came to harm on their way, though nobody knew that they would."""
+        return tuple(loss for loss in self.losses if loss.came and not loss.excuse)
+
+    def harmed(self) -> list[tuple[Loss, list[tuple[str, ...]]]]:
+        """What came to harm, once with all its ways; what nobody knew of comes first."""
+        found: dict[tuple[str, str, str], tuple[Loss, list[tuple[str, ...]]]] = {}
+        for loss in self.losses:
+            if loss.came:
+                key = (loss.value, loss.came, loss.excuse)
+                found.setdefault(key, (loss, []))[1].append(loss.route)
+        return sorted(found.values(), key=lambda pair: bool(pair[0].excuse))
+
+    def name(self, case: Case) -> str:
+        """A case's id, and its core where that is not the one that goes without saying."""
+        usual = self.suite is None or not case.core or case.core == self.suite.usual.version
+        return case.id if usual else f"{case.id} on {case.core}"
+
+    def slowest(self, number: int) -> tuple[Case, ...]:
+        """The results that took longest, longest first, of those that took any time to speak of."""
+        slow = sorted(self.cases, key=lambda case: -case.seconds)
+        return tuple(case for case in slow[:number] if case.seconds >= 1)
+
+    @property
     def verdict(self) -> Verdict:
         """The verdict, which is never "passed" for a run that broke off or proved nothing."""
         counts = self.counts
-        if self.failures:
-            return Verdict("failed", "Failed", _failure_sentence(counts))
+        if self.failures or self.escaped or self.lost:
+            return Verdict("failed", "Failed", _failure_sentence(self))
         if self.end is None:
             return Verdict("unproven", "Incomplete", "The run broke off before its end.")
         if self.end.exit:
@@ -101,13 +180,17 @@ class Run:
         return Verdict("passed", "Passed", _success_sentence(counts))
 
 
-def _failure_sentence(counts: Counter[Outcome]) -> str:
+def _failure_sentence(run: Run) -> str:
+    counts = run.counts
     failed, known, error = counts["failed"], counts["unexpected_pass"], counts["error"]
+    escaped, lost = len(run.escaped), len(run.lost)
     said = (
         [f"{failed:,} result{' breaks' if failed == 1 else 's break'} a promise"] if failed else []
     )
     said += [f"{error:,} could not run"] if error else []
     said += [f"{known:,} known deviation{'s' * (known != 1)} passed"] if known else []
+    said += [f"{escaped:,} wrong worker{'s' * (escaped != 1)} not caught"] if escaped else []
+    said += [f"{lost:,} value{'s' * (lost != 1)} lost on the way"] if lost else []
     return f"{', '.join(said)}; {counts['passed']:,} of {counts.total():,} passed."
 
 
@@ -121,9 +204,16 @@ def _success_sentence(counts: Counter[Outcome]) -> str:
     return f"{kept}; {' and '.join(rest)}."
 
 
+def column(case: Case) -> str:
+    """What a result is counted under: its worker, or that there were several, or none."""
+    if len(case.workers) == 1:
+        return case.workers[0]
+    return TOGETHER if case.workers else ALONE
+
+
 def fleet(workers: Sequence[str]) -> str:
     """Name the workers of a case in one phrase."""
-    return " + ".join(workers) or "no worker"
+    return " + ".join(workers) or ALONE
 
 
 def percent(part: float) -> str:
@@ -136,3 +226,35 @@ def percent(part: float) -> str:
     if 0 < part < 0.005:  # noqa: PLR2004 (what rounds to nothing)
         return "<1%"
     return ">99%" if 0.995 <= part < 1 else f"{part:.0%}"  # noqa: PLR2004 (what rounds to all)
+
+
+def astray(control: Control) -> str:
+    """What the suite should have found of a wrong worker, and what it found instead.
+
+    Example:
+        >>> astray(Control("idle", "It does nothing.", ("a.b", "c.d"), ("c.d", "e.f"), ()))
+        'a.b should have failed; e.f should not'
+        >>> astray(Control("idle", "It does nothing.", (), (), ()))
+        'it breaks nothing that is tested'
+    """
+    missed = [name for name in control.must_fail if name not in control.failed]
+    extra = [name for name in control.failed if name not in control.must_fail]
+    said = [f"{', '.join(missed)} should have failed"] if missed else []
+    if extra:
+        said.append(f"{', '.join(extra)} should not{'' if missed else ' have failed'}")
+    if not control.failed and not missed:
+        said.append("it breaks nothing that is tested")
+    return "; ".join(said)
+
+
+def short(text: str, limit: int) -> str:
+    """Shorten a text in its middle.
+
+    Example:
+        >>> short("0123456789", 7)
+        '012…789'
+    """
+    if len(text) <= limit:
+        return text
+    half = (limit - 1) // 2
+    return f"{text[:half]}…{text[-half:]}"

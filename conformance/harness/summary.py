@@ -1,8 +1,8 @@
 """What a stream of records comes to, as a terminal says it.
 
-It says what ran, the counts, who did how much of the work, the known
-deviations quietly, the failures loudly, and last the verdict. It is readable at 80 columns, without
-colour, and where the terminal knows only ASCII.
+It says what ran, the counts, who did how much of the work, what became of JSON values and of the
+workers that are wrong on purpose, the known deviations quietly, the failures loudly, and last the
+verdict. It is readable at 80 columns, without colour, and where the terminal knows only ASCII.
 """
 
 from __future__ import annotations
@@ -12,42 +12,56 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from conformance.harness.records import BAD, Case, Outcome, Record, Suite, printable
-from conformance.harness.run import SYMBOLS, WORDS, Run, fleet, percent
+from conformance.harness.records import OUTCOMES, Case, Core, Outcome, Record, Suite, printable
+from conformance.harness.run import SYMBOLS, WORDS, Run, astray, fleet, percent, short
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import TextIO
 
     from rich.console import RenderableType
 
+    from conformance.harness.changes import Changes
 
+
+_STYLES: Final[dict[Outcome, str]] = {
+    "passed": "green",
+    "failed": "bold red",
+    "deviation": "yellow",
+    "unexpected_pass": "bold magenta",
+    "unsupported": "dim",
+    "error": "bold red",
+}
 _BAR: Final = 24  # cells of a share bar
 _LOG_LINES: Final = 3
+_SLOWEST: Final = 5
 _FILLS: Final = (("█", "blue"), ("▒", "yellow"), ("▓", "magenta"), ("░", "cyan"))
 # For terminals that cannot show more; every symbol stands next to a word that says the same.
-_ASCII: Final = str.maketrans("✓✗≈↑○·█▒▓░", "+x~^o.#=%:")
+_ASCII: Final = str.maketrans({**dict(zip("✓✗≈↑○·█▒▓░", "+x~^o.#=%:", strict=True)), "…": "..."})
 
 
-def render(records: Iterable[Record], reports: Sequence[object] = ()) -> Group:
+def render(run: Run, reports: Sequence[object] = ()) -> Group:
     """Make the summary; `reports` are the paths of files with more, which the end names."""
-    run = Run.of(records)
     parts: list[RenderableType] = [Text()]
     for title, body in (
         ("What ran", _environment(run.suite)),
         ("Results", _table(run)),
         ("Who did how much of the work", _shares(run)),
-        ("Known deviations", _deviations(run)),
+        ("JSON that came to harm on its way", _losses(run)),
+        ("Wrong workers, and whether they were caught", _controls(run)),
+        ("Known deviations, which are not failures", _deviations(run)),
+        ("Slowest", _slowest(run)),
     ):
         if body is not None:
             parts += [Text(title, style="bold"), Padding(body, (0, 0, 1, 2))]
     for number, case in enumerate(run.failures, start=1):
-        parts += _failure(case, number, len(run.failures))
+        parts += _failure(case, run.name(case), number, len(run.failures))
     return Group(*parts, _last_line(run, reports))
 
 
@@ -58,7 +72,46 @@ def print_summary(
     color: bool = False,
     reports: Sequence[object] = (),
 ) -> None:
-    """Write the summary to a file or terminal; None takes the terminal's own width."""
+    """Write the summary of a stream to a file or terminal; see `print_run`."""
+    print_run(Run.of(records), file, width, color, reports)
+
+
+def print_run(
+    run: Run,
+    file: TextIO,
+    width: int | None = None,
+    color: bool = False,
+    reports: Sequence[object] = (),
+) -> None:
+    """Write the summary to a file or terminal; None takes the terminal's own width.
+
+    `reports` are the paths of files with more, which the end names.
+    """
+    _print(render(run, reports), file, width, color)
+
+
+def print_changes(
+    changes: Changes, file: TextIO, width: int | None = None, color: bool = False
+) -> None:
+    """Write what changed between two runs; what is for the worse stands first and says so."""
+    parts: list[RenderableType] = []
+    for title, found in changes.sections.items():
+        grid = _grid(6, None)
+        for change in sorted(found, key=lambda one: one.direction != "worse"):
+            style = {"worse": "bold red", "better": "green", "other": "dim"}[change.direction]
+            mark = "" if change.direction == "other" else change.direction
+            said = Text.assemble((printable(change.what), "bold"), ": ")
+            said.append(printable(change.before or "new")).append(" -> ", style="dim")
+            said.append(printable(change.after or "gone"), style=style)
+            if change.note:
+                said.append(f" ({printable(change.note)})", style="dim")
+            grid.add_row(Text(mark, style=style), said)
+        parts += [Text(title, style="bold"), Padding(grid, (0, 0, 1, 2))]
+    parts.append(Text(changes.sentence, style="bold red" if changes.worse else "bold green"))
+    _print(Group(*parts), file, width, color)
+
+
+def _print(what: RenderableType, file: TextIO, width: int | None, color: bool) -> None:
     buffer = io.StringIO()
     console = Console(
         file=buffer,
@@ -69,7 +122,7 @@ def print_summary(
         highlight=False,
         legacy_windows=False,
     )
-    console.print(render(records, reports), crop=False)
+    console.print(what, crop=False)
     text = buffer.getvalue()
     encoding = getattr(file, "encoding", None) or "utf-8"
     try:
@@ -95,47 +148,70 @@ def _environment(suite: Suite | None) -> RenderableType:
     if suite is None:
         return Text("The stream does not say: it has no suite record.")
     grid = _grid(None, None)
-    workers = [f"{w.name} {w.version} ({w.language})" for w in suite.workers]
-    cores = " and ".join(core.version for core in suite.cores)
     for label, values in (
         ("suite", [f"pgflow-ref {suite.version}, {suite.started_at}"]),
-        (
-            "database",
-            [f"core {cores}, pgmq {suite.usual.pgmq}, PostgreSQL {suite.postgresql}"],
-        ),
+        ("database", [*_cores(suite), f"PostgreSQL {suite.postgresql}"]),
         ("host", [f"Python {suite.python}, {suite.platform}"]),
-        ("workers", workers),
-        ("replaced", suite.usual.replaced),
-        ("stand-ins", suite.usual.stand_ins),
+        ("workers", [f"{w.name} {w.version} ({w.language})" for w in suite.workers]),
+        ("replaced", _of_cores(suite, lambda core: core.replaced)),
+        ("stand-ins", _of_cores(suite, lambda core: core.stand_ins)),
+        ("seed", [str(suite.seed)] if suite.seed else []),
     ):
         if values:
             grid.add_row(Text(label, style="dim"), _text("\n".join(values)))
     return grid
 
 
-def _table(run: Run) -> Table:
-    columns: tuple[tuple[str, str, frozenset[Outcome]], ...] = (
-        ("passed", "green", frozenset({"passed"})),
-        ("deviation", "yellow", frozenset({"deviation"})),
-        ("unsupported", "dim", frozenset({"unsupported"})),
-        ("failed", "bold red", BAD),
-    )
+def _cores(suite: Suite) -> list[str]:
+    """Each version of pgmq with the cores on it: mostly one line."""
+    by_pgmq: dict[str, list[str]] = {}
+    for core in suite.cores:
+        by_pgmq.setdefault(core.pgmq, []).append(core.version)
+    return [f"core {' and '.join(cores)}, pgmq {pgmq}" for pgmq, cores in by_pgmq.items()]
+
+
+def _of_cores(suite: Suite, names: Callable[[Core], tuple[str, ...]]) -> list[str]:
+    """What was put in or stood in for, and on which core, where that is not the same for all."""
+    by_name: dict[str, list[str]] = {}
+    for core in suite.cores:
+        for name in names(core):
+            by_name.setdefault(name, []).append(core.version)
+    every = len(suite.cores)
+    return [
+        name if len(cores) == every else f"{name} (core {' and '.join(cores)})"
+        for name, cores in by_name.items()
+    ]
+
+
+def _table(run: Run) -> Group:
+    """The results by group and worker: those that passed, and whatever else came beside them."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     table.add_column("group", overflow="fold")
-    table.add_column("workers", overflow="fold")
-    for title, _, _ in columns:
-        table.add_column(title, justify="right", no_wrap=True)
-    cells: dict[str, dict[str, Counter[Outcome]]] = {}
-    for case in run.cases:
-        row = cells.setdefault(case.group, {}).setdefault(fleet(case.workers), Counter())
-        row[case.outcome] += 1
-    for group, rows in cells.items():
-        for at, (workers, counts) in enumerate(rows.items()):
-            numbers = [_number(sum(counts[o] for o in which), style) for _, style, which in columns]
-            table.add_row(_text("" if at else group), _text(workers), *numbers)
-    totals = [_number(sum(run.counts[o] for o in which), style) for _, style, which in columns]
-    table.add_row(Text("all", style="bold"), Text(f"{len(run.cases):,} results"), *totals)
-    return table
+    columns = run.columns
+    for title in columns:
+        table.add_column(printable(title), justify="right", overflow="fold")
+    cells = run.cells()
+    for group in dict.fromkeys(group for group, _ in cells):
+        row = [_cell(cells.get((group, title), Counter())) for title in columns]
+        table.add_row(_text(group), *row)
+    said = [
+        Text(f"{SYMBOLS[outcome]} {number:,} {WORDS[outcome]}", _STYLES[outcome])
+        for outcome, number in run.tally()
+    ]
+    # Columns, because a line of them could be broken between a number and its word.
+    return Group(table, Text(), Columns(said, padding=(0, 3)))
+
+
+def _cell(counts: Counter[Outcome]) -> Text:
+    if not counts:
+        return Text("·", style="dim")
+    cell = Text()
+    for outcome in OUTCOMES:
+        if outcome == "passed":
+            cell.append(f"{counts['passed']:,}", "green" if counts["passed"] else "dim")
+        elif counts[outcome]:
+            cell.append(f" {SYMBOLS[outcome]}{counts[outcome]:,}", _STYLES[outcome])
+    return cell
 
 
 def _number(number: int, style: str) -> Text:
@@ -186,15 +262,69 @@ def _deviations(run: Run) -> Table | None:
     grid = _grid(1, 30, 16, None)
     for case in known:
         reason = case.deviation.reason if case.deviation else "no reason is recorded"
-        cells = (SYMBOLS["deviation"], case.id, fleet(case.workers), reason)
+        cells = (SYMBOLS["deviation"], run.name(case), fleet(case.workers), reason)
         grid.add_row(*(_text(cell, "dim") for cell in cells))
     return grid
 
 
-def _failure(case: Case, number: int, of: int) -> list[RenderableType]:
+def _losses(run: Run) -> Group | None:
+    """The losses, those that nobody knew of first; what came through is only counted."""
+    if not run.losses:
+        return None
+    grid = _grid(1, 24, None)
+    for loss, routes in run.harmed():
+        known = f" ({loss.excuse})" if loss.excuse else ""
+        said = f"{_routes(routes)}: came as {short(loss.came, 60)}{known}"
+        mark = SYMBOLS["deviation" if loss.excuse else "failed"]
+        cells = (mark, loss.value, said)
+        grid.add_row(*(_text(cell, "dim" if loss.excuse else "red") for cell in cells))
+    values = len({loss.value for loss in run.losses})
+    ways = len({loss.route for loss in run.losses})
+    unharmed = sum(not loss.came for loss in run.losses)
+    said = f"{values:,} values on {ways:,} ways: {unharmed:,} of {len(run.losses):,} came unharmed."
+    return Group(Text(said), grid)
+
+
+def _routes(routes: Sequence[tuple[str, ...]]) -> str:
+    first = " > ".join(routes[0])
+    return first if len(routes) == 1 else f"{first} and {len(routes) - 1:,} other ways"
+
+
+def _controls(run: Run) -> Table | None:
+    if not run.controls:
+        return None
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table.add_column("", max_width=1)
+    table.add_column("wrong worker", max_width=24, overflow="fold")
+    table.add_column("caught by", overflow="fold")
+    table.add_column("passed", justify="right", no_wrap=True)
+    for control in run.controls:
+        mark = SYMBOLS["passed" if control.caught else "failed"]
+        by = ", ".join(control.failed) or "nothing"
+        table.add_row(
+            Text(mark, style="green" if control.caught else "bold red"),
+            _text(control.worker, "" if control.caught else "bold red"),
+            _text(by if control.caught else f"{by}: {astray(control)}"),
+            _number(len(control.passed), "dim"),
+        )
+    return table
+
+
+def _slowest(run: Run) -> Table | None:
+    cases = run.slowest(_SLOWEST)
+    if not cases:
+        return None
+    grid = _grid(8, 40, None)
+    for case in cases:
+        cells = (f"{case.seconds:6.1f} s", run.name(case), fleet(case.workers))
+        grid.add_row(*(_text(cell, "dim") for cell in cells))
+    return grid
+
+
+def _failure(case: Case, name: str, number: int, of: int) -> list[RenderableType]:
     title = Text.assemble(
         (f" {SYMBOLS[case.outcome]} {WORDS[case.outcome].upper()} ", "bold white on red"),
-        (f" {printable(case.id)}", "bold red"),
+        (f" {printable(name)}", "bold red"),
         f"  {printable(fleet(case.workers))}",
         (f"  {number} of {of}", "dim"),
     )
@@ -202,11 +332,11 @@ def _failure(case: Case, number: int, of: int) -> list[RenderableType]:
     body += [Padding(_text(f"- {problem}", "red"), (0, 0, 0, 2)) for problem in case.problems]
     if case.outcome == "unexpected_pass":
         body.append(Text("It is listed as a known deviation but passed: take it off the list."))
-    for name, log in case.log.items():
+    for worker, log in case.log.items():
         lines = printable(log).rstrip().splitlines()
         if lines:
             shown = lines[-_LOG_LINES:]
-            body.append(Text(f"stderr of {printable(name)}, last {len(shown)} of {len(lines)}:"))
+            body.append(Text(f"stderr of {printable(worker)}, last {len(shown)} of {len(lines)}:"))
             body += [Padding(Text(line, style="dim"), (0, 0, 0, 2)) for line in shown]
     parts: list[RenderableType] = [title, *(Padding(part, (0, 0, 0, 4)) for part in body)]
     if case.script:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance.harness import records, report, run, summary
+from conformance.harness import outputs, records, report, run, summary
 from conformance.harness.fields import MalformedLine
 from conformance.harness.records import (
     OUTCOMES,
@@ -23,7 +23,6 @@ from conformance.harness.records import (
     Deviation,
     End,
     Span,
-    Suite,
     Worker,
     from_line,
     printable,
@@ -33,84 +32,13 @@ from conformance.harness.records import (
 from conformance.harness.run import SYMBOLS, WORDS, Run
 from conformance.harness.summary import print_summary, split
 from conformance.harness.templates import drawing
+from tests.harness.streams import DENO, END, HOSTILE, PYTHON, SUITE, case, everything, mixed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from conformance.harness.records import Outcome, Record
-
-HOSTILE = (
-    "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"'{{ 7 * 7 }}"
-    "</pre></title></style> \x1b[31mred\x1b[0m \x00\x07 \ud800 \u202e [bold]x[/bold] &amp;"
-)
-
-PYTHON = Worker("python", "python", "pgflow-ref 0.1.0", "split")
-DENO = Worker("deno", "typescript", "@pgflow/edge-worker 0.8.1", "whole")
-SUITE = Suite(
-    version="0.1.0",
-    started_at="2025-11-23T01:12:44+00:00",
-    platform="Linux",
-    python="3.11.2",
-    postgresql="17.10",
-    cores=(Core("0.5.0", "1.11.1", ("pgflow.read_with_poll(…)",), ("realtime.send",)),),
-    workers=(PYTHON, DENO),
-)
-END = End(seconds=12.5, exit=0)
-
-
-def case(name: str = "retry.attempts", **changes: object) -> Case:
-    values: dict[str, object] = {
-        "id": name,
-        "group": "worker",
-        "promise": "A failing task is tried exactly max_attempts times.",
-        "reference": "https://example.com/retry",
-        "core": "0.5.0",
-        "workers": ("deno",),
-        "outcome": "passed",
-        "seconds": 1.25,
-        "repeat": "pytest conformance -k retry.attempts",
-    }
-    return Case(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def mixed(name: str = "mixed.order", **changes: object) -> Case:
-    spans = tuple(
-        Span(
-            ("python", "deno")[at % 2],
-            f"step{at % 3}",
-            "ab12",
-            at * 0.1,
-            at * 0.1 + 0.3,
-            "completed",
-        )
-        for at in range(20)
-    )
-    return case(
-        name,
-        **{
-            "group": "mixed",
-            "workers": ("python", "deno"),
-            "tasks": {"python": 60, "deno": 40},
-            "timeline": spans,
-            **changes,
-        },
-    )
-
-
-def everything() -> list[Record]:
-    known = Deviation("Digits are lost.", "https://example.com/1", "2025-11-20")
-    cases = [
-        case(
-            f"case.{outcome}",
-            outcome=outcome,
-            problems=(f"problem of {outcome}",),
-            deviation=known if outcome in {"deviation", "unexpected_pass"} else None,
-            log={"deno": "first\nlast words"},
-        )
-        for outcome in OUTCOMES
-    ]
-    return [SUITE, *cases, mixed(), End(3.0, 1)]
 
 
 def text_of(stream: Sequence[Record], width: int = 80, **options: object) -> str:
@@ -289,8 +217,9 @@ class TestSummary:
     @pytest.mark.parametrize("outcome", OUTCOMES)
     def test_every_outcome(self, outcome: Outcome) -> None:
         text = text_of(everything())
-        row = next(line for line in text.splitlines() if re.match(r" *worker +deno", line))
-        assert row.split() == ["worker", "deno", "1", "1", "1", "3"]
+        row = next(line for line in text.splitlines() if re.match(r" *worker  +1", line))
+        assert row.split() == ["worker", "1", "✗1", "≈1", "↑1", "○1", "!1", "·"]
+        assert f"{SYMBOLS[outcome]} {2 if outcome == 'passed' else 1} {WORDS[outcome]}" in text
         if outcome in records.BAD:
             assert f"{SYMBOLS[outcome]} {WORDS[outcome].upper()}  case.{outcome}" in text
         if outcome == "deviation":
@@ -306,7 +235,8 @@ class TestSummary:
     def test_what_ran(self) -> None:
         text = text_of(everything())
         for part in (
-            "core 0.5.0, pgmq 1.11.1, PostgreSQL 17.10",
+            "core 0.5.0, pgmq 1.11.1",
+            "PostgreSQL 17.10",
             "deno @pgflow/edge-worker 0.8.1 (typescript)",
             "pgflow.read_with_poll(…)",
             "realtime.send",
@@ -427,10 +357,7 @@ class TestPage:
             for outcome in OUTCOMES
             for workers in ((), (HOSTILE,), (HOSTILE, "deno"))
         ]
-        stream: list[Record] = [suite, *cases]
-        results, html = tmp_path / "results.jsonl", tmp_path / "out" / "report.html"
-        results.write_text("\n".join(map(to_line, stream)))
-        report.write_report(results, html)
+        (html,) = outputs.write(Run.of([suite, *cases]), tmp_path / "out", ["html"])
         written = html.read_bytes().decode()
         page = Page(written)
         tags = [tag for tag, _ in page.tags]
@@ -482,11 +409,8 @@ class TestPage:
         assert "line 1 x" not in html
         assert "earlier lines are left out" in html
 
-    def test_empty_run(self, tmp_path: Path) -> None:
-        results, html = tmp_path / "results.jsonl", tmp_path / "report.html"
-        results.write_text("")
-        report.write_report(results, html)
-        assert "The stream holds no results." in Page(html.read_text()).text()
+    def test_empty_run(self) -> None:
+        assert "The stream holds no results." in Page(page_of([])).text()
 
     def test_size(self) -> None:
         spans = tuple(
@@ -569,25 +493,6 @@ class TestDrawing:
         chosen = drawing.colors(workers, ("python", "python-2", "deno", "mine", "ghost"))
         assert chosen["python"].hue == chosen["python-2"].hue
         assert len({(color.hue, color.nth) for color in chosen.values()}) == 5
-
-
-class TestCommand:
-    def test_writes(self, tmp_path: Path) -> None:
-        results = tmp_path / "results.jsonl"
-        results.write_text("\n".join(map(to_line, everything())))
-        assert report.main([str(results), str(tmp_path / "report.html")]) == 0
-        assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
-
-    @pytest.mark.parametrize("text", [None, "nonsense"])
-    def test_refuses(
-        self, tmp_path: Path, text: str | None, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        results = tmp_path / "results.jsonl"
-        if text is not None:
-            results.write_text(text)
-        assert report.main([str(results), str(tmp_path / "report.html")]) == 2
-        assert str(results) in capsys.readouterr().err
-        assert not (tmp_path / "report.html").exists()
 
 
 def test_printable_keeps_what_is_fine() -> None:

@@ -164,10 +164,12 @@ def assert_reports_are_sound(done: Outcome, cases: int) -> None:
     assert last.exit == done.code
     assert len(between) == cases
     assert all(isinstance(record, Case) for record in between)
-    (suite,) = ET.parse(done.folder / "junit.xml").getroot()
-    assert int(suite.attrib["tests"]) == cases == len(suite.findall("testcase"))
+    junit = ET.parse(done.folder / "junit.xml").getroot()
+    assert int(junit.attrib["tests"]) == cases == len(list(junit.iter("testcase")))
     failed = sum(isinstance(record, Case) and record.outcome == "failed" for record in between)
-    assert int(suite.attrib["failures"]) == failed
+    assert int(junit.attrib["failures"]) == failed
+    assert f"of {cases}" in (done.folder / "badge.svg").read_text(encoding="utf-8")
+    assert "worker" in (done.folder / "summary.md").read_text(encoding="utf-8")
     page = (done.folder / "report.html").read_text(encoding="utf-8")
     assert page.lower().startswith("<!doctype html>")
     assert "worker.success" in page

@@ -1,0 +1,36 @@
+"""The template engine as all pages of the suite use it: strict, and never trusting a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from conformance.harness.records import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+
+
+def environment(finalize: Callable[[str], str] | None = None) -> Environment:
+    """Make one; `finalize` is what is done to every text, in place of escaping it for HTML."""
+
+    def shown(value: object) -> object:
+        if not isinstance(value, str) or isinstance(value, Markup):
+            return value
+        return finalize(value) if finalize else printable(value)
+
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=finalize is None,  # noqa: S701 (what is no HTML is escaped by `finalize`)
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=shown,
+    )
+    made.filters["number"] = lambda value: f"{value:,}"
+    return made
