@@ -33,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         metavar="NAME or NAME=COMMAND",
         help="a worker that takes part: an adapter of conformance/workers, or a command that speaks"
-        " the contract; may be given several times (default: python and deno)",
+        " the contract; may be given several times (default: python, deno and plain)",
     )
     group.addoption(
         "--results",
@@ -114,7 +114,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _workers(config: pytest.Config) -> list[str]:
-    return list(config.getoption("--worker") or ["python", "deno"])
+    return list(config.getoption("--worker") or ["python", "deno", "plain"])
 
 
 def _cores(config: pytest.Config) -> list[str]:

@@ -232,8 +232,8 @@ def test_the_command_that_repeats_a_case_names_its_worker(place: Place) -> None:
 @pytest.mark.parametrize(
     ("worker", "parallel", "words"),
     [
-        ("ruby", (), "--worker 'ruby': no such adapter; known are deno, python;"),
-        ("ruby", ("-n", "2"), "--worker 'ruby': no such adapter; known are deno, python;"),
+        ("ruby", (), "--worker 'ruby': no such adapter; known are deno, plain, python;"),
+        ("ruby", ("-n", "2"), "--worker 'ruby': no such adapter; known are deno, plain, python;"),
         ("mine=", (), "--worker 'mine=': it is NAME, or NAME=COMMAND"),
         ("mine='run", (), "--worker "),
     ],
