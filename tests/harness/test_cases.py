@@ -235,7 +235,7 @@ def test_a_command_is_an_adapter() -> None:
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        ("ruby", "known are deno, plain, python"),
+        ("ruby", "known are " + ", ".join(ADAPTERS)),
         ("", "no such adapter"),
         ("=run", "NAME=COMMAND"),
         ("mine=", "NAME=COMMAND"),

@@ -21,6 +21,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from conformance.harness.adapters import WORKERS as ADAPTERS
 from conformance.harness.records import Case, End, Record, Suite, read_records
 from tests.harness.leftovers import PATIENCE, alive, assert_nobody_left
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 WORKERS = Path(__file__).parent / "workers"
+KNOWN = ", ".join(sorted(path.parent.name for path in ADAPTERS.glob("*/adapter.toml")))
 LONG = 200  # seconds that no run of the suite takes
 
 
@@ -232,8 +234,8 @@ def test_the_command_that_repeats_a_case_names_its_worker(place: Place) -> None:
 @pytest.mark.parametrize(
     ("worker", "parallel", "words"),
     [
-        ("ruby", (), "--worker 'ruby': no such adapter; known are deno, plain, python;"),
-        ("ruby", ("-n", "2"), "--worker 'ruby': no such adapter; known are deno, plain, python;"),
+        ("ruby", (), f"--worker 'ruby': no such adapter; known are {KNOWN};"),
+        ("ruby", ("-n", "2"), f"--worker 'ruby': no such adapter; known are {KNOWN};"),
         ("mine=", (), "--worker 'mine=': it is NAME, or NAME=COMMAND"),
         ("mine='run", (), "--worker "),
     ],

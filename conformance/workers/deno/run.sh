@@ -2,7 +2,7 @@
 # run.sh <deno> <word>: starts the adapter with no more permissions than it needs.
 set -eu
 deno=$1 word=$2
-main=$(dirname "$0")/main.ts
+main=$(dirname "$0")/../typescript/main.ts
 export DENO_NO_UPDATE_CHECK=1 NO_COLOR=1
 
 if [ -n "${PGFLOW_EDGE_WORKER:-}" ]; then

@@ -21,9 +21,10 @@ export interface World {
 
 const KNOWN = ["return", "echo", "pick", "sum", "sleep", "fail", "hang", "exit", "garbage"];
 
-/** Whether this page knows the instruction. */
+/** Whether this page knows the instruction, with all that it says. */
 export function isKnown(instruction: object): instruction is Instruction {
-  return KNOWN.some((name) => Object.hasOwn(instruction, name));
+  const said = Object.keys(instruction).filter((name) => name !== "attempts");
+  return said.length === 1 && KNOWN.includes(said[0]);
 }
 
 /**

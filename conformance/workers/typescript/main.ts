@@ -3,6 +3,7 @@
 import { PgflowSqlClient } from "@pgflow/core";
 import { compileFlow } from "@pgflow/dsl";
 import postgres, { type Sql } from "postgres";
+import * as runtime from "#runtime";
 import { workOnEdge } from "./edge.ts";
 import { declare, readFixture, type Task } from "./flow.ts";
 import { describe, hear, say, Unsupported } from "./lines.ts";
@@ -11,7 +12,7 @@ import { work } from "./worker.ts";
 const HELLO = {
   type: "hello",
   contract: 1,
-  name: "pgflow-deno",
+  name: `pgflow-${runtime.name}`,
   language: "typescript",
   version: "0.8.1",
   handler_input: "whole",
@@ -19,7 +20,7 @@ const HELLO = {
 };
 
 function env(name: string): string {
-  const value = Deno.env.get(name);
+  const value = runtime.env(name);
   if (!value) throw new Error(`${name} is not set`);
   return value;
 }
@@ -60,14 +61,15 @@ async function start(): Promise<void> {
 async function serve(): Promise<void> {
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    Deno.addSignalListener(signal, () => stop.abort());
+    runtime.onSignal(signal, () => stop.abort());
   }
   const fixture = await readFixture(env("PGFLOW_FIXTURE"));
   const sql = connect();
   const flow = declare(fixture, (task) => attempt(sql, task));
   const options = fixture.worker ?? {};
-  const edge = Deno.env.get("PGFLOW_EDGE_WORKER");
+  const edge = runtime.env("PGFLOW_EDGE_WORKER");
   if (edge) {
+    if (runtime.name !== "deno") throw new Unsupported(`${edge} is a module for Deno`);
     const version = edge.match(/@(\d[^/]*)$/)?.[1] ?? "unknown";
     say({ ...HELLO, name: "pgflow-edge-worker", version });
     await workOnEdge(edge, env("PGFLOW_DATABASE_URL"), flow, options, sql, stop.signal);
@@ -83,13 +85,13 @@ const hello = () => Promise.resolve(say(HELLO));
 const words: Record<string, () => Promise<void>> = { hello, compile, start, work: serve };
 
 try {
-  const contract = Deno.env.get("PGFLOW_CONTRACT") ?? "1";
+  const contract = runtime.env("PGFLOW_CONTRACT") ?? "1";
   if (contract !== "1") throw new Unsupported(`this is for contract 1, not ${contract}`);
-  const word = words[Deno.args[0]];
+  const word = words[runtime.words[0]];
   if (!word) throw new Unsupported(`usage: main.ts ${Object.keys(words).join("|")}`);
   await word();
-  Deno.exit(0);
+  runtime.exit(0);
 } catch (error) {
   console.error(describe(error));
-  Deno.exit(error instanceof Unsupported ? 3 : 1);
+  runtime.exit(error instanceof Unsupported ? 3 : 1);
 }

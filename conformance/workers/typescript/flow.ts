@@ -1,6 +1,7 @@
 /** From the fixture to a Flow of @pgflow/dsl. */
 
 import { type AnyFlow, Flow } from "@pgflow/dsl";
+import * as runtime from "#runtime";
 import { type Instruction, isKnown, perform } from "./instructions.ts";
 import { say, Unsupported } from "./lines.ts";
 
@@ -41,9 +42,32 @@ export interface Context {
   stepTask?: { run_id: string; task_index?: number };
 }
 
+/** All that a fixture may have; what else there is comes from a later contract. */
+const OPTIONS = ["slug", "max_attempts", "base_delay", "timeout"];
+const KEYS = {
+  fixture: ["flow", "worker"],
+  flow: [...OPTIONS, "steps"],
+  step: [...OPTIONS, "handler", "depends_on", "start_delay", "step_type"],
+  worker: [
+    ...["name", "max_concurrency", "batch_size", "visibility_timeout", "poll_interval"],
+    ...["heartbeat_interval", "recover"],
+  ],
+};
+
+/** Refuses what this adapter has no place for: ignoring it would make the case another. */
+function checkKeys(kind: keyof typeof KEYS, given: object): void {
+  const unknown = Object.keys(given).filter((key) => !KEYS[kind].includes(key));
+  if (unknown.length > 0) throw new Unsupported(`${kind} with ${unknown}`);
+}
+
 export async function readFixture(path: string): Promise<Fixture> {
-  const fixture: Fixture = JSON.parse(await Deno.readTextFile(path));
-  for (const { slug, handler } of fixture.flow.steps) {
+  const fixture: Fixture = JSON.parse(await runtime.readTextFile(path));
+  checkKeys("fixture", fixture);
+  checkKeys("flow", fixture.flow);
+  checkKeys("worker", fixture.worker ?? {});
+  for (const step of fixture.flow.steps) {
+    checkKeys("step", step);
+    const { slug, handler } = step;
     const unknown = handler.find((instruction) => !isKnown(instruction));
     if (unknown) {
       throw new Unsupported(`step ${slug}: no such instruction: ${Object.keys(unknown)}`);
@@ -97,7 +121,7 @@ function handlerOf(step: Step, attempt: (task: Task) => Promise<number>) {
       sleep: (seconds) => new Promise((done) => setTimeout(done, seconds * 1000)),
       // The timer keeps the process alive, as a handler that waits for something would.
       hang: () => new Promise(() => setInterval(() => {}, 60_000)),
-      exit: (code) => Deno.exit(code),
+      exit: (code) => runtime.exit(code),
       attempt: () => attempt(task),
     });
   };

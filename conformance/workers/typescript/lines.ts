@@ -1,17 +1,19 @@
 /** stdin and stdout: one JSON value a line. stderr is for people. */
 
+import * as runtime from "#runtime";
+
 const encoder = new TextEncoder();
 
 /** Writes a line to stdout and returns when the system has it. */
 export function say(value: unknown): void {
   let bytes = encoder.encode(JSON.stringify(value) + "\n");
-  while (bytes.length > 0) bytes = bytes.subarray(Deno.stdout.writeSync(bytes));
+  while (bytes.length > 0) bytes = bytes.subarray(runtime.writeSync(bytes));
 }
 
 /** The values on stdin, each as soon as its line is there. */
 export async function* hear(): AsyncGenerator<unknown> {
   let rest = "";
-  for await (const chunk of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
+  for await (const chunk of runtime.stdin()) {
     const lines = (rest + chunk).split("\n");
     rest = lines.pop()!;
     for (const line of lines) if (line.trim()) yield JSON.parse(line);
