@@ -18,8 +18,9 @@ from conformance.harness.session import USUAL_CORES
 from pgflow_ref.profiles import ProfileError, known, load
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from conformance.harness.adapters import Adapter
     from conformance.harness.records import Record
     from conformance.harness.session import Session
     from conformance.harness.trial import Trial
@@ -132,6 +133,15 @@ def _cores_of(case: Case, config: pytest.Config) -> list[str]:
     return admitted if chosen else admitted[:1]
 
 
+def _listed(
+    source: str | Callable[[list[Adapter]], list[Case]], config: pytest.Config
+) -> list[Case]:
+    """The cases of a module: those of a file or folder, or made for the workers that take part."""
+    if callable(source):
+        return source([find(name) for name in _workers(config)])
+    return cases.load_all(FIXTURES / "cases" / source)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test of every case, and for `worker` one for each worker."""
     try:
@@ -139,7 +149,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             names = _workers(metafunc.config)
             metafunc.parametrize("worker_name", [find(name).name for name in names])
         if "case" in metafunc.fixturenames:
-            listed = cases.load_all(FIXTURES / "cases" / metafunc.module.CASES)
+            listed = _listed(metafunc.module.CASES, metafunc.config)
             if "core" in metafunc.fixturenames:
                 pairs = [(one, core) for one in listed for core in _cores_of(one, metafunc.config)]
                 names = [f"{one.id}-{core}" for one, core in pairs]

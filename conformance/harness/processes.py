@@ -18,6 +18,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from conformance.harness.adapters import Adapter, Hello
 from conformance.harness.contract import VERSION, mistake
+from pgflow_ref.errors import NotJson
+from pgflow_ref.json_contract import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -312,8 +314,8 @@ class WorkerProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 return
             try:
-                line = json.loads(raw)
-            except (ValueError, RecursionError):
+                line = decode(raw.decode())  # an input may be deeper than `json` can read
+            except (ValueError, NotJson):
                 line = None
             if not isinstance(line, dict) or "type" not in line:
                 self._complain(

@@ -119,6 +119,16 @@ class Stage:
             ids[index::count] = _run_ids(adapter, word.finish(), wanted)
         self.run_ids += ids
 
+    def start_texts(self, adapter: Adapter, inputs: Sequence[str]) -> list[str]:
+        """Start a run for each input by a worker's client, which gets this very text of JSON.
+
+        Raises:
+            WorkerProblem: it did not start them all.
+        """
+        environ = environment(self.url or self.database.url, self._fixture(adapter.name))
+        with Word(adapter, "start", environ, "".join(f"{one}\n" for one in inputs)) as word:
+            return _run_ids(adapter, word.finish(), len(inputs))
+
     def start_runs_itself(self, most: int | None = None) -> None:
         """Start the runs, or at most so many of them, without any worker's client."""
         self.run_ids += [

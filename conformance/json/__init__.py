@@ -1,0 +1,1 @@
+"""What becomes of JSON values on their way through workers of several languages."""
