@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
-from conformance.harness import databases
+from conformance.harness import databases, own_worker
 from conformance.harness.values import same, show
 
 if TYPE_CHECKING:
@@ -54,6 +54,17 @@ def _wait(stage: Stage, what: str | Mapping[str, Any]) -> None:
     elif "exit" in what:
         for worker in stage.working(what["exit"]):
             worker.wait_gone(stage.within)
+    elif "end" in what:
+        for worker in list(stage.working(what["end"])):
+            worker.wait_stopped(stage.within, "when it should have ended")
+    elif "step" in what:
+        stage.wait(lambda: own_worker.task_is(stage, what), own_worker.words(what))
+    elif "over" in what:
+        run_id = stage.run_ids[what["over"] - 1]
+        over = "SELECT status <> 'started' FROM pgflow.runs WHERE run_id = %(run_id)s"
+        stage.wait(
+            lambda: bool(stage.value(over, {"run_id": run_id})), f"run {what['over']} is over"
+        )
     else:
         until = what["until"]
         stage.wait(lambda: bool(stage.value(until)), what.get("says", until))
@@ -78,6 +89,11 @@ def _stop(stage: Stage, roles: str | list[str]) -> None:
         worker.stop(stage.within)
 
 
+def _ask(stage: Stage, roles: str | list[str]) -> None:
+    for worker in list(stage.working(roles)):
+        worker.ask_to_stop()
+
+
 def _kill(stage: Stage, roles: str | list[str]) -> None:
     for worker in list(stage.working(roles)):
         worker.kill()
@@ -99,14 +115,24 @@ ACTS: Final[dict[str, Callable[[Stage, Any], None]]] = {
     "check": _check,
     "hide": lambda stage, _: databases.hide_messages(stage.database, stage.case.shape.slug),
     "show": lambda stage, _: databases.show_messages(stage.database, stage.case.shape.slug),
+    "claim": own_worker.claim,
+    "complete": own_worker.complete,
+    "fail": own_worker.fail,
+    "add": lambda stage, step: stage.value(stage.case.statement_of(step["slug"])),
     "stop": _stop,
+    "ask": _ask,
     "kill": _kill,
     "pause": _send(signal.SIGSTOP),
     "resume": _send(signal.SIGCONT),
 }
 """What each act does."""
 
-_CALM: Final = frozenset({"start", "work", "wait", "sql", "check", "hide", "show", "stop"})
+_CALM: Final = frozenset(
+    {
+        *("start", "work", "wait", "sql", "check", "hide", "show", "stop", "ask"),
+        *("claim", "complete", "fail", "add"),
+    }
+)
 
 
 def is_calm(act: Mapping[str, Any]) -> bool:

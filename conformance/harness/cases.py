@@ -16,7 +16,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from conformance.harness.contract import validator_of_cases
-from pgflow_ref.compile import from_json
+from conformance.harness.invariants import INVARIANTS
+from pgflow_ref.compile import compile_flow, from_json
 from pgflow_ref.errors import InvalidFlow, NotJson
 from pgflow_ref.json_contract import encode
 
@@ -85,6 +86,7 @@ class Case:
         core: the versions of the core that it is about, such as `>=0.7`; empty: all.
         needs: the capabilities that its worker must have said in `hello`.
         quick: whether it belongs to a quick run.
+        suspends: names of invariants that do not hold of what it does on purpose.
         within: seconds for all runs to end.
     """
 
@@ -99,6 +101,7 @@ class Case:
     core: str = ""
     needs: tuple[str, ...] = ()
     quick: bool = False
+    suspends: tuple[str, ...] = ()
     within: float = DEFAULT_WITHIN
 
     def admits(self, core: str) -> bool:
@@ -117,8 +120,19 @@ class Case:
 
     @property
     def shape(self) -> FlowShape:
-        """The flow as data."""
+        """The flow as data, as its workers have it."""
         return from_json(self.flow)
+
+    @property
+    def stored(self) -> FlowShape:
+        """The flow as the database has it at the end: with the steps that an act adds."""
+        added = [act["add"] for act in self.acts if "add" in act]
+        return from_json({**self.flow, "steps": [*self.flow["steps"], *added]})
+
+    def statement_of(self, slug: str) -> str:
+        """The SQL that adds a step."""
+        index = next(i for i, step in enumerate(self.stored.steps) if step.slug == slug)
+        return compile_flow(self.stored)[1 + index]
 
 
 @dataclass(frozen=True)
@@ -223,6 +237,7 @@ def _case(given: Mapping[str, Any]) -> Case:
         core=given.get("core", ""),
         needs=tuple(given.get("needs", ())),
         quick=given.get("quick", False),
+        suspends=tuple(given.get("suspends", ())),
         within=given.get("within", DEFAULT_WITHIN),
     )
 
@@ -235,7 +250,10 @@ def _check(case: Case, others: Mapping[str, Case]) -> None:
         SpecifierSet(case.core)
     except InvalidSpecifier as error:
         raise CaseError(f"core: {error}; it is something like '>=0.7'") from None
-    known = {step.slug for step in case.shape.steps}
+    unknown = set(case.suspends) - {invariant.__name__ for invariant in INVARIANTS}
+    if unknown:
+        raise CaseError(f"suspends: there is no invariant {', '.join(sorted(unknown))}")
+    known = {step.slug for step in case.stored.steps}
     for run in case.runs:
         for slug in run.expect.get("steps", {}):
             if slug not in known:

@@ -6,16 +6,17 @@ says about itself is not needed to judge it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import sql
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from conformance.harness.databases import Connection
 
+_FRACTION: Final = re.compile(r"\.\d+")
 _SETUP: Final = """
 CREATE SCHEMA conformance;
 
@@ -74,6 +75,13 @@ class Event:
         row = self.new if self.new is not None else self.old
         assert row is not None
         return row
+
+    @property
+    def visible_at(self) -> datetime:
+        """From when on a message can be read."""
+        # JSON leaves trailing zeros away; Python before 3.11 wants three digits or six.
+        whole = _FRACTION.sub(lambda found: found[0].ljust(len(".000000"), "0"), self.row["vt"])
+        return datetime.fromisoformat(whole)
 
     def became(self, status: str) -> bool:
         """Whether this change gave the row this status."""

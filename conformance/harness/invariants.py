@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from conformance.harness.values import same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from conformance.harness.eventlog import Event
     from pgflow_ref.shape import FlowShape
@@ -46,9 +46,19 @@ class History(NamedTuple):
         return (event for event in self.events if event.source == source)
 
 
-def broken(history: History) -> list[str]:
-    """Check all invariants; one sentence for each place where one does not hold."""
-    return [problem for invariant in INVARIANTS for problem in invariant(history)]
+def broken(history: History, suspended: Collection[str] = ()) -> list[str]:
+    """Check the invariants; one sentence for each place where one does not hold.
+
+    Args:
+        history: what is judged.
+        suspended: names of those that are not asked for.
+    """
+    return [
+        problem
+        for invariant in INVARIANTS
+        if invariant.__name__ not in suspended
+        for problem in invariant(history)
+    ]
 
 
 def task_of(row: Mapping[str, Any]) -> TaskId:
@@ -133,6 +143,14 @@ def archived_with_its_task(history: History) -> Iterator[str]:
         yield f"message {message} was not archived when its task was over"
 
 
+def kept_or_archived(history: History) -> Iterator[str]:
+    """A message leaves the queue for the archive, and in no other way."""
+    archived = {(event.txid, event.row["msg_id"]) for event in history.of("archive")}
+    for event in history.of("message"):
+        if event.new is None and (event.txid, event.row["msg_id"]) not in archived:
+            yield f"message {event.row['msg_id']} was deleted, and is not in the archive"
+
+
 def output_of_leaves(history: History) -> Iterator[str]:
     """A completed run's output holds each leaf step's output, and nothing else.
 
@@ -200,6 +218,7 @@ INVARIANTS: Final[tuple[Callable[[History], Iterable[str]], ...]] = (
     attempts_in_bounds,
     held_by_one,
     archived_with_its_task,
+    kept_or_archived,
     output_of_leaves,
     counters_agree,
     over_once,

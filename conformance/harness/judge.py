@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from conformance.harness import eventlog, invariants, lines, records
+from conformance.harness import attempts, eventlog, invariants, lines, records
 from conformance.harness.acts import is_calm
 from conformance.harness.invariants import History, TaskId
 from conformance.harness.values import same, show
@@ -38,6 +38,7 @@ class Seen:
         stopped: whether each worker's row says that it stopped, by worker id.
         history: the event log with what it is judged by.
         sent: the events that were sent about each run, by id, in the order of sending.
+        roles: the worker id of each role, and of the worker that the harness plays.
     """
 
     case: Case
@@ -49,6 +50,7 @@ class Seen:
     stopped: Mapping[str, bool]
     history: History
     sent: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    roles: Mapping[str, str | None] = field(default_factory=dict)
 
     def names(self) -> dict[str, str]:
         """The workers' names by their ids."""
@@ -65,7 +67,11 @@ class Seen:
 
 
 def see(
-    case: Case, workers: Sequence[WorkerProcess], run_ids: Sequence[str], connection: Connection
+    case: Case,
+    workers: Sequence[WorkerProcess],
+    run_ids: Sequence[str],
+    connection: Connection,
+    roles: Mapping[str, str | None],
 ) -> Seen:
     """Read what is to be judged: of the case's own flow, whatever others there are beside it."""
     flow = [case.shape.slug]
@@ -74,14 +80,14 @@ def see(
     )
     tasks = connection.execute(
         "SELECT run_id::text, step_slug, task_index, status, attempts_count, error_message,"
-        " output::text FROM pgflow.step_tasks WHERE flow_slug = %s"
+        " output::text, last_worker_id::text FROM pgflow.step_tasks WHERE flow_slug = %s"
         " ORDER BY run_id, step_slug, task_index",
         flow,
     )
     steps = connection.execute(
         "SELECT run_id::text, step_slug, status FROM pgflow.step_states WHERE flow_slug = %s", flow
     )
-    attempts = connection.execute(
+    most_attempts = connection.execute(
         "SELECT s.step_slug, coalesce(s.opt_max_attempts, f.opt_max_attempts)"
         " FROM pgflow.steps s JOIN pgflow.flows f USING (flow_slug) WHERE s.flow_slug = %s",
         flow,
@@ -92,7 +98,7 @@ def see(
     sent = connection.execute(
         "SELECT payload ->> 'run_id', event FROM realtime.messages_sent ORDER BY id"
     )
-    limits: dict[str, int] = dict(attempts.fetchall())  # type: ignore[arg-type]
+    limits: dict[str, int] = dict(most_attempts.fetchall())  # type: ignore[arg-type]
     events: dict[str, list[str]] = {}
     for run_id, event in sent:
         events.setdefault(str(run_id), []).append(str(event))
@@ -107,21 +113,28 @@ def see(
                 "attempts": attempts_count,
                 "error": error,
                 "output": _json(output),
+                "worker": worker_id,
             }
-            for run_id, slug, index, status, attempts_count, error, output in tasks
+            for run_id, slug, index, status, attempts_count, error, output, worker_id in tasks
         },
         steps={(str(run_id), str(slug)): str(status) for run_id, slug, status in steps},
         stopped={str(worker_id): bool(stopped) for worker_id, stopped in workers_rows},
-        history=History(case.shape, limits, eventlog.of_flow(connection, case.shape.slug)),
+        history=History(case.stored, limits, eventlog.of_flow(connection, case.shape.slug)),
         sent=events,
+        roles=roles,
     )
 
 
 def problems(seen: Seen) -> list[str]:
     """Everything that is not as the case, the contract or the invariants say."""
-    found = invariants.broken(seen.history)
+    found = invariants.broken(seen.history, seen.case.suspends)
     excused = not all(map(is_calm, seen.case.acts))
-    found.extend(lines.problems(seen.workers, seen.history.events, seen.tasks, excused=excused))
+    unknown = [act["add"]["slug"] for act in seen.case.acts if "add" in act]
+    found.extend(
+        lines.problems(
+            seen.workers, seen.history.events, seen.tasks, excused=excused, unknown=unknown
+        )
+    )
     found.extend(_runs(seen))
     for number, (run_id, run) in enumerate(zip(seen.run_ids, seen.case.runs, strict=True), 1):
         found.extend(f"run {number}: {problem}" for problem in _run(seen, run_id, run))
@@ -212,6 +225,7 @@ def _task(seen: Seen, task: TaskId, wanted: Mapping[str, Any]) -> Iterator[str]:
         ]
         if went != wanted["statuses"]:
             yield f"it was {', then '.join(went)}, not {', then '.join(wanted['statuses'])}"
+    yield from attempts.problems(seen, task, wanted)
 
 
 def _input(seen: Seen, task: tuple[object, ...], wanted: Mapping[str, Any]) -> Iterator[str]:
@@ -243,13 +257,20 @@ def _whole(seen: Seen) -> Iterator[str]:
                 yield f"{worker.name}: its row in pgflow.workers does not say that it stopped"
     if "finished" in expect:
         yield from _finished(seen, expect["finished"])
+    yield from _messages(seen, expect)
+    if "share" in expect:
+        yield from _share(seen, expect["share"])
+
+
+def _messages(seen: Seen, expect: Mapping[str, Any]) -> Iterator[str]:
+    """For how long reads hid messages, and where they are."""
+    if "hidden" in expect:
+        yield from attempts.hidden(seen.history.events, expect["hidden"])
     for key, source in (("messages", "message"), ("archived", "archive")):
         count = sum((e.old is None) - (e.new is None) for e in seen.history.of(source))
         if key in expect and count != expect[key]:
             where = "the queue" if key == "messages" else "its archive"
             yield f"{count} messages are in {where} at the end, not {expect[key]}"
-    if "share" in expect:
-        yield from _share(seen, expect["share"])
 
 
 def _share(seen: Seen, least: float) -> Iterator[str]:

@@ -24,6 +24,7 @@ def problems(
     tasks: Collection[TaskId],
     *,
     excused: bool = False,
+    unknown: Collection[str] = (),
 ) -> Iterator[str]:
     """All that is wrong with the lines of these workers.
 
@@ -33,6 +34,7 @@ def problems(
         tasks: all that there are in the database.
         excused: whether something was done to a worker, so that it may have had no time to call a
             handler for a task that it had started.
+        unknown: steps that only the database has, so that nobody has a handler to call.
     """
     for worker in workers:
         yield from _order(worker)
@@ -40,7 +42,8 @@ def problems(
     yield from (
         f"{count} workers say that they are {one}" for one, count in ids.items() if count > 1
     )
-    yield from _calls(workers, events, tasks, excused=excused)
+    known = [event for event in events if event.row.get("step_slug") not in unknown]
+    yield from _calls(workers, known, tasks, excused=excused)
 
 
 def _order(worker: WorkerProcess) -> Iterator[str]:

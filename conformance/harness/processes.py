@@ -270,21 +270,35 @@ class WorkerProcess:
 
     def stop(self, within: float = STOP_WITHIN) -> None:
         """Ask it to stop, wait for its end, and note what was not as the contract says."""
+        self.ask_to_stop()
+        self.wait_stopped(within, "after SIGTERM")
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM, and go on at once."""
         self.gone = True
         if self.exit_code() is not None:
             self.problems.append(f"{self.name}: it ended before it was asked to")
         self.send(signal.SIGTERM)
+
+    def wait_stopped(self, within: float, since: str) -> None:
+        """Wait for an end in good order, and note what was not as the contract says.
+
+        Args:
+            within: seconds for it.
+            since: what made it end, in words.
+        """
+        self.gone = True
         assert self._process is not None
         try:
             code = self._process.wait(within)
         except subprocess.TimeoutExpired:
-            self.problems.append(f"{self.name}: it still ran {within:g} s after SIGTERM")
+            self.problems.append(f"{self.name}: it still ran {within:g} s {since}")
             return
         if self._reader is not None:
             self._reader.join(5)
         if code != 0:
             self.problems.append(
-                f"{self.name}: it exited with {code} after SIGTERM: {_tail(self.stderr())}"
+                f"{self.name}: it exited with {code} {since}: {_tail(self.stderr())}"
             )
         elif not self.of("stopped"):
             self.problems.append(f"{self.name}: it ended without saying stopped")

@@ -46,6 +46,7 @@ class Stage:
         problems: what was not as it should be.
         faults: what was done to workers and server.
         url: where workers find the database.
+        own_worker: the id of the worker that the harness itself plays, once it does.
     """
 
     case: Case
@@ -60,6 +61,7 @@ class Stage:
     problems: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     url: str = ""
+    own_worker: str | None = None
 
     @property
     def within(self) -> float:
@@ -141,13 +143,18 @@ class Stage:
             for run in self._runs_to_start(most)
         ]
 
+    def role_ids(self) -> dict[str, str | None]:
+        """The worker id of each role, and of the worker that the harness plays."""
+        ids = {role: worker.worker_id for role, worker in self.roles.items()}
+        return {**ids, "harness": self.own_worker}
+
     def names(self) -> dict[str, Any]:
         """What SQL of a case may speak of: `%(flow)s`, `%(run)s` and so on."""
         return {
             "flow": self.case.shape.slug,
             "run": self.run_ids[0] if self.run_ids else None,
             "runs": self.run_ids,
-            **{role: worker.worker_id for role, worker in self.roles.items()},
+            **self.role_ids(),
         }
 
     def value(self, statement: str, more: Mapping[str, Any] | None = None) -> Any:

@@ -182,7 +182,9 @@ class Trial:
         except WorkerProblem as error:
             problem = error
         # Not after Ctrl-C, which may have come in the middle of a query on this connection.
-        self.seen = judge.see(case, self.workers, stage.run_ids, stage.database.connection)
+        self.seen = judge.see(
+            case, self.workers, stage.run_ids, stage.database.connection, stage.role_ids()
+        )
         for worker in self.workers:
             self.problems.extend(worker.problems)
         if problem is not None:

@@ -17,12 +17,12 @@ BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
 class Change(NamedTuple):
-    """In this transaction, these columns of this row got these values."""
+    """In this transaction, these columns of this row got these values; None: it was deleted."""
 
     txid: int
     source: str
     key: object
-    columns: dict[str, Any]
+    columns: dict[str, Any] | None
 
 
 Story = dict[str, Change]
@@ -53,6 +53,18 @@ def claimed(txid: int, slug: str, worker: str | None, attempt: int = 1) -> Chang
 
 def archived(txid: int, message: int) -> Change:
     return Change(txid, "archive", message, {"msg_id": message})
+
+
+def message(txid: int, number: int, read_ct: int, hidden: float | None = None) -> Change:
+    """A message is sent, read or hidden: until so many seconds after the story begins."""
+    columns: dict[str, Any] = {"msg_id": number, "read_ct": read_ct}
+    if hidden is not None:
+        columns["vt"] = (BEGIN + timedelta(seconds=hidden)).isoformat()
+    return Change(txid, "message", number, columns)
+
+
+def deleted(txid: int, number: int) -> Change:
+    return Change(txid, "message", number, None)
 
 
 COMPLETED: Story = {
@@ -109,7 +121,7 @@ def after(story: Story, name: str, *changes: Change) -> Story:
 
 def of_run(name: str, change: Change) -> Change:
     """The same change in another run."""
-    columns = dict(change.columns)
+    columns = dict(change.columns or {})
     for key in ("message_id", "msg_id"):
         if key in columns:
             columns[key] += 1000
@@ -124,8 +136,11 @@ def play(story: Story) -> list[Event]:
     events = []
     for number, (txid, source, key, columns) in enumerate(story.values(), 1):
         old = rows[source, key]
-        new = rows[source, key] = {**old, **columns}
         at = BEGIN + timedelta(seconds=number)
+        if columns is None:
+            events.append(Event(number, at, txid, source, rows.pop((source, key)), None))
+            continue
+        new = rows[source, key] = {**old, **columns}
         events.append(Event(number, at, txid, source, old or None, new))
     return events
 

@@ -75,8 +75,8 @@ def test_the_ids_of_a_file_begin_with_its_name(path: Path) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_an_expectation_is_of_a_step_that_the_flow_has(case: Case) -> None:
-    slugs = {step.slug for step in case.shape.steps}
-    inner = {slug for step in case.shape.steps for slug in step.depends_on}
+    slugs = {step.slug for step in case.stored.steps}
+    inner = {slug for step in case.stored.steps for slug in step.depends_on}
     for run in case.runs:
         assert run.expect.get("steps", {}).keys() <= slugs
         if run.expect.get("output") is not None:
@@ -129,6 +129,15 @@ def test_what_is_not_given_has_a_default(tmp_path: Path) -> None:
     assert (case.worker, case.runs, case.expect, case.within) == ({}, (), {}, DEFAULT_WITHIN)
 
 
+def test_a_step_that_is_added_is_the_databases_and_not_the_workers(tmp_path: Path) -> None:
+    added = "  acts: [{add: {slug: c, depends_on: [b], timeout: 9}}]\n"
+    (case,) = load(write(tmp_path, GOOD + added))
+    assert [step.slug for step in case.shape.steps] == ["a", "b"]
+    assert [step.slug for step in case.stored.steps] == ["a", "b", "c"]
+    said = "SELECT pgflow.add_step('some', 'c', ARRAY['b'], timeout => 9);"
+    assert case.statement_of("c") == said
+
+
 # Wrong files of cases: what takes the place of what, the line, and what is said.
 
 WRONG = {
@@ -155,6 +164,7 @@ WRONG = {
     "an option out of range": ("max_attempts: 2", "max_attempts: 0", 2, "max_attempts"),
     "the same id twice": (GOOD, GOOD + GOOD.partition("\n")[2], 17, "some.case"),
     "an expectation of no step": ("output: {b: 1}", "steps: {c: {attempts: 0}}", 2, "c"),
+    "an invariant that is none": ("  within: 5", "  suspends: [order]", 2, "no invariant order"),
     "an input that is no JSON": ("{n: 1}", "{n: 2026-01-01}", 2, "JSON"),
 }
 

@@ -23,8 +23,10 @@ from tests.harness.histories import (
     after,
     archived,
     claimed,
+    deleted,
     history,
     instead,
+    message,
     of_run,
     play,
     queued,
@@ -42,6 +44,7 @@ def until(name: str) -> Story:
 
 
 END = "b's message is archived"
+ARCHIVED_B = COMPLETED[END]
 
 BAD: dict[str, tuple[Story, set[str]]] = {
     "a task is queued while its dependency runs": (
@@ -142,6 +145,16 @@ BAD: dict[str, tuple[Story, set[str]]] = {
         after(COMPLETED, END, archived(7, 99)),
         {"archived_with_its_task"},
     ),
+    "a message is deleted": (
+        after(COMPLETED, END, message(8, 3, 0), deleted(9, 3)),
+        {"kept_or_archived"},
+    ),
+    "a message is deleted a transaction before it is archived": (
+        after(
+            without(COMPLETED, END), "b is completed", message(6, 2, 1), deleted(6, 2), ARCHIVED_B
+        ),
+        {"kept_or_archived"},
+    ),
     "the run has an output that its leaf has not": (
         instead(COMPLETED, "the run is completed", run(7, status="completed", output={"b": 1})),
         {"output_of_leaves"},
@@ -240,7 +253,7 @@ def mapped(output: object) -> History:
 
 def element(change: Change, index: int) -> Change:
     """The same change of another task of its step."""
-    columns = {**change.columns, "task_index": index}
+    columns = {**(change.columns or {}), "task_index": index}
     return change._replace(key=(change.key, index), columns=columns)
 
 
@@ -277,6 +290,19 @@ def test_a_bad_history_breaks_what_it_should_and_nothing_else(name: str) -> None
 def test_every_invariant_has_a_history_that_breaks_it_alone() -> None:
     alone = [next(iter(names)) for _, names in BAD.values() if len(names) == 1]
     assert set(alone) == {check.__name__ for check in INVARIANTS}
+
+
+def test_a_message_that_goes_into_the_archive_breaks_nothing() -> None:
+    story = after(COMPLETED, "b is completed", message(4, 2, 1), deleted(7, 2))
+    assert broken(history(story)) == []
+
+
+def test_an_invariant_that_is_suspended_is_not_asked_for() -> None:
+    story, (name,) = BAD["a message is deleted"]
+    assert broken(history(story), [name]) == []
+    assert broken(
+        history(story), [check.__name__ for check in INVARIANTS if check.__name__ != name]
+    )
 
 
 def test_what_is_broken_is_said_in_a_sentence_with_task_and_run() -> None:

@@ -19,9 +19,11 @@ from tests.harness.histories import (
     COMPLETED,
     FAILED,
     RUN,
+    after,
     claimed,
     history,
     instead,
+    message,
     of_run,
     queued,
     task,
@@ -123,6 +125,19 @@ def with_task(slug: str, **columns: Any) -> dict[TaskId, Mapping[str, Any]]:
 def test_what_went_well_has_no_problems() -> None:
     case = expecting(at_once=1, stopped=True, share=0.5)
     assert problems(seen(case=case)) == []
+
+
+ROLES = {"first": "w1", "second": "w2", "harness": None}
+RETRIED = after(
+    instead(
+        COMPLETED, "b is to be tried again", task(5, "b", status="queued", error_message="not yet")
+    ),
+    "b is claimed",
+    message(3, 2, 0, 0),
+    message(4, 2, 1, 14 + 30),
+    message(5, 2, 1, 15 + 2),
+)
+"""The same with a message that was read, and hidden after a failure."""
 
 
 WRONG: dict[str, tuple[Seen, list[str]]] = {
@@ -307,6 +322,30 @@ WRONG: dict[str, tuple[Seen, list[str]]] = {
         seen(case=expecting(stopped=True), stopped={"w1": True, "w2": False}),
         ["w2: its row in pgflow.workers does not say that it stopped"],
     ),
+    "who had a task": (
+        seen(case=of_step("b", by="first"), tasks=with_task("b", worker="w2"), roles=ROLES),
+        ["run 1: step b: worker w2 had it last, not first (w1)"],
+    ),
+    "how often a handler was called": (
+        seen(case=of_step("b", calls=1)),
+        ["run 1: step b: its handler was called 2 times, not 1"],
+    ),
+    "the attempts that a handler saw": (
+        seen(case=of_step("b", saw=[1, 3])),
+        ["run 1: step b: its handler saw the attempts [1, 2], not [1, 3]"],
+    ),
+    "the error of each attempt": (
+        seen(case=of_step("b", errors=["first", "second"]), history=history(RETRIED)),
+        ["run 1: step b: its attempts failed with ['not yet'], not ['first', 'second']"],
+    ),
+    "the delay after an attempt": (
+        seen(case=of_step("b", delays=[4]), history=history(RETRIED)),
+        ["run 1: step b: its message was hidden for [2] s after its failures, not [4]"],
+    ),
+    "for how long a read hides a message": (
+        seen(case=expecting(hidden=31), history=history(RETRIED)),
+        ["a read hid message 2 for 30 s, not 31"],
+    ),
     "a worker without a row": (
         seen(case=expecting(stopped=True), stopped={"w1": True}),
         ["w2: its row in pgflow.workers does not say that it stopped"],
@@ -362,6 +401,39 @@ def test_the_output_of_a_map_step_is_an_array() -> None:
     assert said([0, 1, 2]) == []
     assert said([0, 2, 1]) == ["run 1: step a: its output is [0, 1, 2], not [0, 2, 1]"]
     assert said(0) == ["run 1: step a: its output is [0, 1, 2], not 0"]
+
+
+def test_what_is_as_expected_of_attempts_and_messages_is_no_problem() -> None:
+    wanted = {"by": "second", "calls": 2, "saw": [1, 2]}
+    case = expecting({"steps": {"b": {**wanted, "errors": ["not yet"], "delays": [2]}}})
+    case = replace(case, expect={"hidden": 30})
+    tasks = with_task("b", worker="w2")
+    assert problems(seen(case=case, tasks=tasks, roles=ROLES, history=history(RETRIED))) == []
+
+
+def test_a_worker_that_tells_no_attempts_is_not_judged_by_them() -> None:
+    silent = [{**one, "attempt": None} for one in (A, B1, B2)]
+    case = of_step("b", saw=[1, 3])
+    assert (
+        problems(seen(case=case, workers=(worker("w1", *silent[:2]), worker("w2", silent[2]))))
+        == []
+    )
+
+
+def test_an_invariant_that_the_case_suspends_is_not_judged() -> None:
+    broken = {name: change for name, change in COMPLETED.items() if "archived" not in name}
+    assert problems(seen(history=history(broken)))
+    case = replace(CASE, suspends=("archived_with_its_task",))
+    assert problems(seen(case=case, history=history(broken))) == []
+
+
+def test_a_step_that_only_the_database_has_needs_no_call() -> None:
+    workers = (worker("w1", A), worker("w2"))
+    assert problems(seen(workers=workers))
+    case = replace(
+        CASE, flow={**FLOW, "steps": FLOW["steps"][:1]}, acts=({"add": FLOW["steps"][1]},)
+    )
+    assert problems(seen(case=case, workers=workers)) == []
 
 
 def test_a_long_value_is_shortened() -> None:
