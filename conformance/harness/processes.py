@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shlex
@@ -18,11 +17,12 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from conformance.harness.adapters import Adapter, Hello
 from conformance.harness.contract import VERSION, mistake
+from conformance.harness.kin import LONGEST_FILE, Kin
 from pgflow_ref.errors import NotJson
 from pgflow_ref.json_contract import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -30,11 +30,13 @@ READY_WITHIN: Final = 20.0  # seconds from the start of the process to its `read
 STOP_WITHIN: Final = 15.0  # seconds from SIGTERM to the end, with nothing left to do
 ONE_SHOT_WITHIN: Final = 60.0  # seconds for `compile` and `start`
 HELLO_WITHIN: Final = 20.0  # seconds for `hello`
-_MOST_LINES: Final = 200_000
+LINGER: Final = 1.0  # seconds for what a worker started to end after it
+_MOST_LINES: Final = 200_000  # of one worker
+_LONGEST_LINE: Final = 32 * 2**20  # bytes
+_MOST_BYTES: Final = 128 * 2**20  # of all lines of one worker
+_MOST_READ: Final = 2**20  # bytes of what it said to people that are looked at
+_MIB: Final = 2**20
 _UNSUPPORTED: Final = 3
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class WorkerProblem(Exception):
@@ -55,7 +57,7 @@ def environment(database_url: str | None, fixture: Path) -> dict[str, str]:
 
 
 class Word:
-    """A worker's command at `compile` or `start`, from its start to its end.
+    """A worker's command at `hello`, `compile` or `start`, from its start to its end.
 
     Input and output are files and no pipes: a child that the command leaves behind would keep a
     pipe open. Leaving the `with` block kills what is left.
@@ -74,10 +76,10 @@ class Word:
             )
             given.write(stdin.encode())
             given.seek(0)
-            self._process = _spawn(
+            self._kin = _spawn(
                 adapter, word, environ, stdin=given, stdout=self._stdout, stderr=self._stderr
             )
-            stack.callback(_kill_group, self._process)
+            stack.callback(self._kin.end)
             self._stack = stack.pop_all()
 
     def finish(self, within: float | None = None) -> str:
@@ -89,13 +91,18 @@ class Word:
         """
         try:
             within = ONE_SHOT_WITHIN if within is None else within
-            code = self._process.wait(within)
+            code = self._kin.process.wait(within)
         except subprocess.TimeoutExpired:
             raise WorkerProblem(f"{self._name} was not over after {within:g} s") from None
+        for file, stream in (self._stdout, "stdout"), (self._stderr, "stderr"):
+            if file.seek(0, os.SEEK_END) >= LONGEST_FILE:
+                raise WorkerProblem(f"{self._name}: {_flood(stream)}")
         if code == _UNSUPPORTED:
             raise NotSupported(_text(self._stderr).strip())
         if code != 0:
             raise WorkerProblem(f"{self._name} exited with {code}: {_tail(_text(self._stderr))}")
+        if left := self._kin.left(LINGER):
+            raise WorkerProblem(f"{self._name}: {_left(left)}")
         return _text(self._stdout)
 
     def __enter__(self) -> Self:
@@ -154,7 +161,8 @@ class WorkerProcess:
     name: str = ""
     gone: bool = False
     _changed: threading.Condition = field(default_factory=threading.Condition)
-    _process: subprocess.Popen[bytes] | None = None
+    _kin: Kin | None = None
+    _flooded: bool = False
     _reader: threading.Thread | None = None
 
     def __post_init__(self) -> None:
@@ -183,7 +191,7 @@ class WorkerProcess:
             WorkerProblem: the command cannot be started.
         """
         with self.log.open("wb") as stderr:
-            self._process = _spawn(
+            self._kin = _spawn(
                 self.adapter,
                 "work",
                 self.environ,
@@ -239,12 +247,18 @@ class WorkerProcess:
 
     def exit_code(self) -> int | None:
         """The exit code (a signal is negative), or None while it runs."""
-        assert self._process is not None
-        return self._process.poll()
+        code = self._process.poll()
+        if code is not None:
+            self._look_for_a_flood()
+        return code
+
+    @property
+    def _process(self) -> subprocess.Popen[bytes]:
+        assert self._kin is not None
+        return self._kin.process
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the worker's process."""
-        assert self._process is not None
         with suppress(ProcessLookupError):
             self._process.send_signal(number)
 
@@ -259,7 +273,6 @@ class WorkerProcess:
         Raises:
             WorkerProblem: it has not in time.
         """
-        assert self._process is not None
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -288,14 +301,12 @@ class WorkerProcess:
             since: what made it end, in words.
         """
         self.gone = True
-        assert self._process is not None
         try:
             code = self._process.wait(within)
         except subprocess.TimeoutExpired:
             self.problems.append(f"{self.name}: it still ran {within:g} s {since}")
             return
-        if self._reader is not None:
-            self._reader.join(5)
+        self._look_around()
         if code != 0:
             self.problems.append(
                 f"{self.name}: it exited with {code} {since}: {_tail(self.stderr())}"
@@ -305,27 +316,48 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Kill what is left of it, children included."""
-        if self._process is None:
+        if self._kin is None:
             return
-        _kill_group(self._process)
+        self._kin.end()
         if self._reader is not None:
             self._reader.join(1)
-        # A child that has left the group may keep the pipe open; then its reader is left behind,
-        # since closing what a thread reads from would wait for it.
+        # Should anybody have got away with the pipe, the reader is left behind as well: closing
+        # what a thread reads from would wait for it.
         if self._process.stdout is not None and not (self._reader and self._reader.is_alive()):
             self._process.stdout.close()
 
     def stderr(self) -> str:
-        """What it said to people so far."""
-        return self.log.read_bytes().decode(errors="replace") if self.log.exists() else ""
+        """What it said to people so far; of very much, the end."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _MOST_READ))
+            return log.read().decode(errors="replace")
+
+    def _look_around(self) -> None:
+        """After its end: nothing that it started may be left, and its last lines are read."""
+        assert self._kin is not None
+        if left := self._kin.left(LINGER):
+            self._complain(_left(left))
+            self._kin.end()  # it may hold the pipe open, whose end is waited for
+        self._look_for_a_flood()
+        if self._reader is not None:
+            self._reader.join(5)
+
+    def _look_for_a_flood(self) -> None:
+        if not self._flooded and self.log.exists() and self.log.stat().st_size >= LONGEST_FILE:
+            self._flooded = True
+            self._complain(_flood("stderr"))
 
     def _read(self) -> None:
-        assert self._process is not None
+        assert self._kin is not None
         assert self._process.stdout is not None
-        for number, raw in enumerate(self._process.stdout, 1):
-            if number > _MOST_LINES:
-                self._complain(f"it printed more than {_MOST_LINES} lines")
-                os.killpg(self._process.pid, signal.SIGKILL)
+        number = read = 0
+        while raw := self._process.stdout.readline(_LONGEST_LINE + 1):
+            number, read = number + 1, read + len(raw)
+            if too_much := _too_much(number, len(raw), read):
+                self._complain(too_much)
+                self._kin.kill()
                 return
             try:
                 line = decode(raw.decode())  # an input may be deeper than `json` can read
@@ -351,37 +383,39 @@ def _tail(text: str, lines: int = 5) -> str:
     return " | ".join(last) if last else "(nothing on stderr)"
 
 
+def _too_much(number: int, length: int, read: int) -> str | None:
+    """What is too much about the output of a worker, after so many lines and bytes of it."""
+    if number > _MOST_LINES:
+        return f"it printed more than {_MOST_LINES} lines"
+    if length > _LONGEST_LINE:
+        return f"line {number} of its output is longer than {_LONGEST_LINE // _MIB} MiB"
+    if read > _MOST_BYTES:
+        return f"it printed more than {_MOST_BYTES // _MIB} MiB"
+    return None
+
+
+def _flood(stream: str) -> str:
+    return f"it wrote {LONGEST_FILE // _MIB} MiB to {stream}, and no more is taken"
+
+
+def _left(commands: Sequence[str]) -> str:
+    most = 3
+    more = f" and {len(commands) - most} more" if len(commands) > most else ""
+    return f"it ended and left processes behind: {', '.join(commands[:most])}{more}"
+
+
 def _spawn(
     adapter: Adapter, word: str, environ: Mapping[str, str], **files: int | IO[bytes]
-) -> subprocess.Popen[bytes]:
-    """Start a command in a process group of its own, which dies with this process."""
+) -> Kin:
     command = [*adapter.command, word]
     try:
-        process: subprocess.Popen[bytes] = subprocess.Popen(
-            command,
-            env=environ,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  # one call into libc
-            **files,  # type: ignore[call-overload]
-        )
+        return Kin(command, environ, **files)
     except OSError as error:
         raise WorkerProblem(
             f"{adapter.name}: cannot start {shlex.join(command)}: {error}"
         ) from None
-    return process
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _text(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
-
-
-def _die_with_parent() -> None:
-    """Make the kernel kill this process when the harness dies, however it does."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

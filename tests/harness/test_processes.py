@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.harness import processes
+from conformance.harness import kin, processes
 from conformance.harness.adapters import Adapter, AdapterError, prepare
 from conformance.harness.processes import (
     NotSupported,
@@ -171,6 +171,38 @@ def test_a_flood_is_dammed(start: Start, monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(worker.lines) == 5_000
 
 
+def test_a_line_without_an_end_is_cut_off(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_LONGEST_LINE", 3 * 2**20)
+    worker = start("endless")
+    with pytest.raises(WorkerProblem, match="exited with -9"):
+        worker.wait_for_calls(1, PATIENCE)
+    assert worker.problems == ["endless: line 3 of its output is longer than 3 MiB"]
+
+
+def test_more_bytes_than_one_can_keep(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_MOST_BYTES", 5 * 2**20)
+    worker = start("talker")
+    with pytest.raises(WorkerProblem, match="exited with -9"):
+        worker.wait_for_calls(1_000, PATIENCE)
+    assert worker.problems == ["talker: it printed more than 5 MiB"]
+    assert len(worker.of("call")) < 10
+
+
+@pytest.mark.parametrize(("way", "end"), [("noisy", "exited with 9"), ("noisy_program", "-25")])
+def test_a_flood_of_what_is_for_people_fills_no_disk(
+    way: str, end: str, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kin, "LONGEST_FILE", 2_000_000)
+    monkeypatch.setattr(processes, "LONGEST_FILE", 2_000_000)
+    worker = start(way)
+    worker.wait_ready()
+    with pytest.raises(WorkerProblem, match=end):
+        worker.wait_for_calls(1, PATIENCE)
+    assert worker.problems == [f"{way}: it wrote 1 MiB to stderr, and no more is taken"]
+    assert (tmp_path / "log").stat().st_size == 2_000_000
+    assert len(worker.stderr()) == 2**20, "more is not looked at"
+
+
 def test_one_that_ignores_sigterm(start: Start) -> None:
     worker = start("stubborn")
     assert stop(worker, within=MOMENT) == [f"stubborn: it still ran {MOMENT:g} s after SIGTERM"]
@@ -218,6 +250,31 @@ def test_children_go_though_their_worker_has_gone_before(start: Start, tmp_path:
     assert_nobody_left(str(tmp_path))
 
 
+CHILDREN = ("parent", "parent_of_escaped", "grandparent", "parent_of_nameless", "multiplying")
+
+
+@pytest.mark.parametrize("way", CHILDREN)
+def test_a_worker_that_leaves_children_behind_is_told_so(
+    way: str, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "LINGER", MOMENT)
+    (problem,) = stop(start(way))
+    assert problem.startswith(f"{way}: it ended and left processes behind: ")
+    assert "sleep 1000" in problem
+
+
+@pytest.mark.parametrize("way", CHILDREN)
+def test_children_of_every_kind_go_with_their_worker(way: str, start: Start) -> None:
+    # The fixture looks whether they are gone; nobody else would know those without environment.
+    worker = start(way)
+    worker.wait_ready()
+    assert worker._kin is not None
+    relatives = worker._kin
+    wait_until(lambda: "sleep 1000" in relatives.left())
+    worker.close()
+    assert relatives.left() == []
+
+
 def test_a_child_that_left_the_group_does_not_hold_up_the_harness(tmp_path: Path) -> None:
     # In a process of its own: if it is held up, it is for ever.
     with subprocess.Popen(harness("parent_of_escaped", tmp_path)) as process:
@@ -226,8 +283,17 @@ def test_a_child_that_left_the_group_does_not_hold_up_the_harness(tmp_path: Path
         except subprocess.TimeoutExpired:
             pytest.fail("close() waits for a child that has left the worker's process group")
         finally:
-            for pid in alive(str(tmp_path)):
-                os.kill(pid, signal.SIGKILL)
+            assert_gone_and_clean(tmp_path)
+
+
+def test_another_worker_is_no_relative(start: Start) -> None:
+    one, other = start("parent"), start("parent")
+    for worker in (one, other):
+        worker.wait_ready()
+    one.close()
+    assert other.exit_code() is None
+    assert other._kin is not None
+    assert other._kin.left() == ["sleep 1000"]
 
 
 def test_closing_twice_or_before_the_start_does_nothing(start: Start, tmp_path: Path) -> None:
@@ -317,8 +383,25 @@ def test_a_word_that_is_never_over(
     assert_gone_and_clean(tmp_path)
 
 
-def test_a_word_that_leaves_a_child_behind(environ: dict[str, str], tmp_path: Path) -> None:
-    assert run_word(shell("sleep 1000 >/dev/null 2>&1 & echo done"), "start", environ) == "done\n"
+@pytest.mark.parametrize("before", ["", "setsid ", "env -i ", "(setsid sleep 1000 &) & "])
+def test_a_word_that_leaves_a_child_behind(
+    before: str, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "LINGER", MOMENT)
+    with pytest.raises(WorkerProblem, match="`start`: it ended and left processes behind: sleep"):
+        run_word(shell(f"{before}sleep 1000 & echo done"), "start", environ)
+    assert_gone_and_clean(tmp_path)
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_word_that_floods(
+    stream: str, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kin, "LONGEST_FILE", 1_000_000)
+    monkeypatch.setattr(processes, "LONGEST_FILE", 1_000_000)
+    redirect = ">&2" if stream == "stderr" else ""
+    with pytest.raises(WorkerProblem, match=f"it wrote 0 MiB to {stream}, and no more is taken"):
+        run_word(shell(f"yes {redirect}"), "compile", environ)
     assert_gone_and_clean(tmp_path)
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -91,6 +92,56 @@ def parent_of_escaped() -> None:
     """Leave a child behind that is in a group of its own, and holds stdout."""
     subprocess.Popen(["sleep", "1000"], start_new_session=True)
     nothing_wrong()
+
+
+def grandparent() -> None:
+    """Leave a daemon behind: a grandchild whose parent has gone, in a session of its own."""
+    subprocess.run(["sh", "-c", "setsid sleep 1000 &"], check=True)
+    nothing_wrong()
+
+
+def parent_of_nameless() -> None:
+    """Leave a child behind that nothing in its environment tells from others."""
+    subprocess.Popen(["sleep", "1000"], env={})
+    nothing_wrong()
+
+
+def multiplying() -> None:
+    """Leave something behind that always starts more, in sessions of their own."""
+    program = "while :; do setsid sleep 1000 & sleep 0.01; done"
+    subprocess.Popen(["sh", "-c", program], start_new_session=True)
+    nothing_wrong()
+
+
+def endless() -> None:
+    """Print a line that does not end."""
+    introduce()
+    while True:
+        print("x" * 1_000_000, end="", flush=True)
+
+
+def talker() -> None:
+    """Print long lines, on and on."""
+    introduce()
+    while True:
+        say(type="call", input="x" * 1_000_000)
+
+
+def noisy() -> None:
+    """Say far too much to people, and notice when nobody listens any more."""
+    introduce()
+    with contextlib.suppress(OSError):
+        while True:
+            os.write(2, b"x" * 65_536)
+    os._exit(9)
+
+
+def noisy_program() -> None:
+    """The same, ended by the system."""
+    introduce()
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    while True:
+        os.write(2, b"x" * 65_536)
 
 
 def wordless() -> None:
