@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING, Any, Final
 
 from conformance.harness import databases, own_worker
+from conformance.harness.strikes import STRIKES
 from conformance.harness.values import same, show
 
 if TYPE_CHECKING:
@@ -94,19 +94,6 @@ def _ask(stage: Stage, roles: str | list[str]) -> None:
         worker.ask_to_stop()
 
 
-def _kill(stage: Stage, roles: str | list[str]) -> None:
-    for worker in list(stage.working(roles)):
-        worker.kill()
-
-
-def _send(number: signal.Signals) -> Callable[[Stage, str | list[str]], None]:
-    def send(stage: Stage, roles: str | list[str]) -> None:
-        for worker in stage.working(roles):
-            worker.send(number)
-
-    return send
-
-
 ACTS: Final[dict[str, Callable[[Stage, Any], None]]] = {
     "start": _start,
     "work": _work,
@@ -121,16 +108,14 @@ ACTS: Final[dict[str, Callable[[Stage, Any], None]]] = {
     "add": lambda stage, step: stage.value(stage.case.statement_of(step["slug"])),
     "stop": _stop,
     "ask": _ask,
-    "kill": _kill,
-    "pause": _send(signal.SIGSTOP),
-    "resume": _send(signal.SIGCONT),
+    **STRIKES,
 }
 """What each act does."""
 
 _CALM: Final = frozenset(
     {
         *("start", "work", "wait", "sql", "check", "hide", "show", "stop", "ask"),
-        *("claim", "complete", "fail", "add"),
+        *("claim", "complete", "fail", "add", "gate", "reached", "open", "lock", "unlock", "age"),
     }
 )
 

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
+    import psycopg
+
     from conformance.harness.adapters import Adapter
     from conformance.harness.cases import Case, RunOf
     from conformance.harness.databases import Database
+    from conformance.harness.proxy import Proxy
     from conformance.harness.records import Fault
+    from conformance.harness.servers import RestartableServer
 
 ROLES: Final = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 _LOOK_EVERY: Final = 0.02  # seconds between two looks at the database
@@ -47,6 +51,10 @@ class Stage:
         faults: what was done to workers and server.
         url: where workers find the database.
         own_worker: the id of the worker that the harness itself plays, once it does.
+        proxy: what stands between workers and database, if the case asks for it.
+        server: the server, if it is the case's own and may be restarted.
+        gate: where a gate is shut, in words, or empty.
+        locks: connections of transactions that hold something.
     """
 
     case: Case
@@ -62,6 +70,10 @@ class Stage:
     faults: list[Fault] = field(default_factory=list)
     url: str = ""
     own_worker: str | None = None
+    proxy: Proxy | None = None
+    server: RestartableServer | None = None
+    gate: str = ""
+    locks: list[psycopg.Connection[Any]] = field(default_factory=list)
 
     @property
     def within(self) -> float:
@@ -91,7 +103,8 @@ class Stage:
         adapter = self.adapter_of(role)
         before = sum(worker.adapter.name == adapter.name for worker in self.workers)
         name = f"{adapter.name}-{before + 1}" if before else adapter.name
-        environ = environment(self.url or self.database.url, self._fixture(name))
+        url = self.proxy.url(role) if self.proxy else self.url or self.database.url
+        environ = environment(url, self._fixture(name))
         log = self.folder / f"{name}.log"
         worker = WorkerProcess(adapter, environ, log, patience=self.patience, name=name)
         self.workers.append(worker)

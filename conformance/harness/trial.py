@@ -23,7 +23,9 @@ from conformance.harness.processes import (
     environment,
     run_word,
 )
+from conformance.harness.proxy import Proxy
 from conformance.harness.stage import Stage
+from conformance.harness.strikes import NEED_PROXY
 from pgflow_ref.compile import compile_flow, to_json
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from conformance.harness.adapters import Adapter
     from conformance.harness.cases import Case, Deviation
     from conformance.harness.databases import Cluster
+    from conformance.harness.servers import RestartableServer
     from pgflow_ref.shape import FlowShape
 
 _LOG_TAIL: Final = 6_000  # characters of a worker's stderr that go into the report
@@ -64,8 +67,13 @@ class Trial:
     seen: judge.Seen | None = None
     seconds: float = 0.0
 
-    def run(self, cluster: Cluster) -> None:
-        """Try the case; never raises for what a worker does."""
+    def run(self, cluster: Cluster, server: RestartableServer | None = None) -> None:
+        """Try the case; never raises for what a worker does.
+
+        Args:
+            cluster: where its database is to be.
+            server: the server of that, if it may be restarted.
+        """
         lacking = [
             f"{adapter.name} has no {need}"
             for adapter in self.adapters
@@ -75,7 +83,7 @@ class Trial:
         if lacking:
             self.outcome, self.problems = "unsupported", lacking
             return
-        self.attempt(lambda: self._run(cluster))
+        self.attempt(lambda: self._run(cluster, server))
 
     def attempt(self, what: Callable[[], None]) -> None:
         """Do something with the workers, and note how it went."""
@@ -152,9 +160,11 @@ class Trial:
             raise WorkerProblem(f"{adapter.name}: `compile` printed {printed[:200]!r}: {wrong}")
         return list(statements)
 
-    def _run(self, cluster: Cluster) -> None:
+    def _run(self, cluster: Cluster, server: RestartableServer | None) -> None:
         with ExitStack() as stack:
             database = stack.enter_context(cluster.database(self.core))
+            verbs = {verb for act in self.case.acts for verb in act}
+            proxy = stack.enter_context(Proxy(database.url)) if verbs & NEED_PROXY else None
             self._play(
                 Stage(
                     self.case,
@@ -166,6 +176,8 @@ class Trial:
                     workers=self.workers,
                     problems=self.problems,
                     faults=self.faults,
+                    proxy=proxy,
+                    server=server,
                 )
             )
 

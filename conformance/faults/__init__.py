@@ -1,0 +1,1 @@
+"""Faults: at exact points, one at a time, and in storms."""

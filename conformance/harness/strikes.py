@@ -1,0 +1,209 @@
+"""Faults as acts: what is done to workers, to their connections and to the server.
+
+Each is noted in `Stage.faults`, with the time at which it was done.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+
+from conformance.harness import gates
+from conformance.harness.processes import WorkerProblem
+from conformance.harness.records import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from conformance.harness.proxy import Proxy
+    from conformance.harness.stage import Stage
+
+
+def note(stage: Stage, role: str, what: str) -> None:
+    """Write down that something is about to be done, to a worker or (no role) to all."""
+    seconds = stage.value(
+        "SELECT coalesce(extract(epoch FROM clock_timestamp() - min(at)), 0)::float8"
+        " FROM conformance.events"
+    )
+    worker = stage.roles[role].name if role in stage.roles else ""
+    stage.faults.append(Fault(round(float(seconds), 4), worker, what))
+
+
+def proxy_of(stage: Stage) -> Proxy:
+    """What stands between the workers and the database."""
+    if stage.proxy is None:
+        raise WorkerProblem("the case has no proxy: it needs an act that asks for one")
+    return stage.proxy
+
+
+def roles_of(stage: Stage, roles: str | list[str]) -> list[str]:
+    """These roles; `all`: whoever has begun."""
+    if roles == "all":
+        return list(stage.roles)
+    return [roles] if isinstance(roles, str) else roles
+
+
+# Gates
+
+
+def gate(stage: Stage, what: Mapping[str, str]) -> None:
+    """Shut a gate."""
+    slug = stage.case.shape.slug
+    gates.shut(stage.database.connection, slug, what["at"], what["when"])
+    stage.gate = f"{what['when']} the {what['at']}"
+
+
+def reached(stage: Stage, role: str) -> None:
+    """Wait until a statement of this worker waits at the gate."""
+
+    def is_there() -> bool:
+        ports = set(proxy_of(stage).ports(role))
+        return bool(ports & set(gates.waiting(stage.database.connection).values()))
+
+    stage.wait(is_there, f"a statement of the {role} worker waits {stage.gate}")
+
+
+def open_gate(stage: Stage, _: object) -> None:
+    """Open the gate; what waits there goes on."""
+    gates.open_(stage.database.connection)
+    stage.gate = ""
+
+
+def undo(stage: Stage, _: object) -> None:
+    """End the statements that wait at the gate, and open it."""
+    note(stage, "", f"undo {stage.gate}")
+    if not gates.undo(stage.database.connection):
+        raise WorkerProblem("nobody waits at the gate: there is nothing to undo")
+    open_gate(stage, None)
+
+
+# Workers
+
+
+def kill(stage: Stage, roles: str | list[str]) -> None:
+    """SIGKILL."""
+    for role in roles_of(stage, roles):
+        note(stage, role, _said(stage, "kill"))
+        for worker in stage.working(role):
+            worker.kill()
+
+
+def signals(number: signal.Signals, name: str) -> Callable[[Stage, str | list[str]], None]:
+    """What sends this signal."""
+
+    def send(stage: Stage, roles: str | list[str]) -> None:
+        for role in roles_of(stage, roles):
+            note(stage, role, _said(stage, name))
+            for worker in stage.working(role):
+                worker.send(number)
+
+    return send
+
+
+# Connections
+
+
+def cut(stage: Stage, roles: str | list[str]) -> None:
+    """RST, both ways."""
+    for role in roles_of(stage, roles):
+        note(stage, role, _said(stage, "cut"))
+        proxy_of(stage).cut(role)
+
+
+def stall(stage: Stage, what: str | Mapping[str, Any]) -> None:
+    """Forward nothing; or nothing this way, `up` to the server or `down` to the worker."""
+    role, ways = (what, ()) if isinstance(what, str) else (what["of"], (what["way"],))
+    note(stage, role, _said(stage, "stall"))
+    proxy_of(stage).stall(role, *ways)
+
+
+def refuse(stage: Stage, role: str) -> None:
+    """Take no new connections."""
+    note(stage, role, _said(stage, "refuse"))
+    proxy_of(stage).refuse(role)
+
+
+def heal(stage: Stage, role: str) -> None:
+    """All is well again."""
+    note(stage, role, "heal")
+    proxy_of(stage).heal(role)
+
+
+def terminate(stage: Stage, role: str) -> None:
+    """`pg_terminate_backend` for all connections of a worker."""
+    note(stage, role, _said(stage, "terminate"))
+    stage.value(
+        "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity"
+        " WHERE client_port = ANY(%(ports)s) AND datname = current_database()",
+        {"ports": proxy_of(stage).ports(role)},
+    )
+
+
+# The server
+
+
+def restart(stage: Stage, mode: str) -> None:
+    """Stop the server and start it again."""
+    if stage.server is None:
+        raise WorkerProblem("the case has no server of its own")
+    note(stage, "", f"restart {mode}")
+    stage.database.close()
+    stage.server.restart(mode)
+
+
+def lock(stage: Stage, statement: str) -> None:
+    """Do something in a transaction that stays open."""
+    note(stage, "", "lock")
+    other = stage.stack.enter_context(psycopg.connect(stage.database.url))
+    other.execute(statement.encode(), stage.names())
+    stage.locks.append(other)
+
+
+def unlock(stage: Stage, _: object) -> None:
+    """End these transactions; nothing of them is done."""
+    while stage.locks:
+        stage.locks.pop().close()
+
+
+# Time
+
+
+def age(stage: Stage, _: object) -> None:
+    """An hour goes by for all tasks that are started."""
+    stage.value(
+        "UPDATE pgflow.step_tasks SET queued_at = queued_at - interval '1 hour',"
+        " started_at = started_at - interval '1 hour' WHERE status = 'started'"
+    )
+
+
+def _said(stage: Stage, what: str) -> str:
+    return f"{what} {stage.gate}".strip()
+
+
+STRIKES: Final[dict[str, Callable[[Stage, Any], None]]] = {
+    "gate": gate,
+    "reached": reached,
+    "open": open_gate,
+    "undo": undo,
+    "kill": kill,
+    "pause": signals(signal.SIGSTOP, "pause"),
+    "resume": signals(signal.SIGCONT, "resume"),
+    "cut": cut,
+    "stall": stall,
+    "refuse": refuse,
+    "heal": heal,
+    "terminate": terminate,
+    "restart": restart,
+    "lock": lock,
+    "unlock": unlock,
+    "age": age,
+}
+"""What each of these acts does."""
+
+NEED_PROXY: Final = frozenset({"reached", "cut", "stall", "refuse", "heal", "terminate", "storm"})
+"""Acts for which workers have to come through the proxy."""
+
+NEED_SERVER: Final = frozenset({"restart"})
+"""Acts for which a case has to have a server of its own."""
