@@ -7,7 +7,7 @@ expected there, given the losses that are known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from conformance.harness import records
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from conformance.json.values import KnownLoss, Value
 
-_WORDS: Final = ("start", "work", "work")
+WORDS: Final = ("start", "work", "work")
+"""What the workers of a route do with a value, in order."""
 WRITTEN: Final = "an equal number, written in another way"
 """The excuse of what is no loss: jsonb keeps the zero of 1.10, and JSON promises nothing of it."""
 
@@ -58,10 +59,28 @@ class Verdict:
     excused: list[str] = field(default_factory=list)
     losses: list[records.Loss] = field(default_factory=list)
 
+    def put_into(self, record: records.Case, file: str) -> records.Case:
+        """The record of a case that says so.
 
-def known_losses(value: Value, route: Sequence[str]) -> list[KnownLoss | None]:
-    """What is known to happen at each station, in order: start, first step, second step."""
-    return [value.lost.get((name, word)) for name, word in zip(route, _WORDS, strict=True)]
+        Args:
+            record: what there is to say apart from values.
+            file: where the known losses stand.
+        """
+        outcome, problems, deviation = record.outcome, record.problems, record.deviation
+        if outcome == "passed" and self.stale:
+            outcome, problems = "unexpected_pass", tuple(self.stale)
+        elif outcome == "passed" and self.excused:
+            outcome, problems = "deviation", tuple(self.excused)
+            deviation = records.Deviation(summary(self.losses), file, SINCE)
+        note = summary(self.losses)
+        return replace(record, outcome=outcome, problems=problems, deviation=deviation, note=note)
+
+
+def known_losses(
+    value: Value, route: Sequence[str], words: Sequence[str] = WORDS
+) -> list[KnownLoss | None]:
+    """What is known to happen at each station, in order."""
+    return [value.lost.get((name, word)) for name, word in zip(route, words, strict=True)]
 
 
 def expected(value: Value, route: Sequence[str]) -> list[str | None]:
@@ -82,33 +101,36 @@ def expected(value: Value, route: Sequence[str]) -> list[str | None]:
 def refused(value: Value, route: Sequence[str], why: str) -> list[Station]:
     """The stations of a value that the first worker did not start a run with."""
     return [
-        Station(there is None, False, False, f"nothing ({why})") for there in expected(value, route)
+        Station(there is None, False, False, "an error" if there is None else f"nothing ({why})")
+        for there in expected(value, route)
     ]
 
 
-def judge(value: Value, route: Sequence[str], stations: Sequence[Station], into: Verdict) -> None:
-    """Add what became of one value."""
-    known = known_losses(value, route)
+def judge(
+    value: Value,
+    route: Sequence[str],
+    stations: Sequence[Station],
+    into: Verdict,
+    words: Sequence[str] = WORDS,
+) -> None:
+    """Add what became of one value; the last station is where nobody works on it any more."""
+    known = known_losses(value, route, words)
     for station, loss, who in zip(stations, [*known, None], [*route, ""], strict=True):
         if station.expected:
             continue
-        by = f"{who} makes" if who else "in the run's output it is"
+        where = f"behind {who}" if who else "in the run's output"
         if loss is not None and station.sent:
             into.stale.append(
-                f"{value.name}: {who} is known to lose it, and does not: take that out of"
-                " fixtures/json/values.yaml"
+                f"{value.name}: {who} is known to lose it, and does not: take that out of the file"
             )
-        elif who:
-            into.problems.append(f"{value.name}: {by} {station.text} of it")
         else:
-            into.problems.append(f"{value.name}: {by} {station.text}")
+            into.problems.append(f"{value.name}: {where} it is {station.text}")
         break
     end = stations[-1]
     came, excuse = "", ""
     if not end.sent:
         good = all(station.expected for station in stations)
-        came = "an error" if good and expected(value, route)[-1] is None else end.text
-        excuse = _excuse(route, known) if good else ""
+        came, excuse = end.text, _excuse(route, known) if good else ""
         if good:
             into.excused.append(f"{value.name}: it comes as {came}: {excuse}")
     elif not end.written:

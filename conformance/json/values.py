@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VALUES: Final = FIXTURES / "json" / "values.yaml"
+_SCHEMA: Final = FIXTURES / "json" / "schema.json"
 
 RECIPES: Final[Mapping[str, Callable[[], str]]] = {
     "digits": lambda: "1234567890" * 40,
@@ -23,64 +25,13 @@ RECIPES: Final[Mapping[str, Callable[[], str]]] = {
     "objects": lambda: '{"a":' * 1_000 + "1" + "}" * 1_000,
     "elements": lambda: "[" + ",".join(map(str, range(10_000))) + "]",
     "keys": lambda: "{" + ",".join(f'"key {n}":{n}' for n in range(5_000)) + "}",
+    "long": lambda: '"' + "what a server said: é 😀\\n" * 4_000 + '"',
     "text": lambda: '"' + '0123456789abcdefghijklmnopqrstuvwxyz é😀\\n\\"' * 112_000 + '"',
 }
 """Values that are too large to be written down."""
 
 REFUSED: Final = "refused"
 """What stands in the file in place of JSON where a worker takes a value for an error."""
-
-_TEXT: Final = {"type": "string"}
-_SCHEMA: Final = {
-    "type": "object",
-    "required": ["reasons", "values"],
-    "additionalProperties": False,
-    "properties": {
-        "reasons": {
-            "type": "object",
-            "additionalProperties": {
-                "type": "object",
-                "required": ["says", "reference"],
-                "additionalProperties": False,
-                "properties": {"says": _TEXT, "reference": _TEXT},
-            },
-        },
-        "values": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["name", "why"],
-                "oneOf": [{"required": ["value"]}, {"required": ["made"]}],
-                "additionalProperties": False,
-                "properties": {
-                    "name": _TEXT,
-                    "value": _TEXT,
-                    "made": {"enum": sorted(RECIPES)},
-                    "stored": _TEXT,
-                    "why": _TEXT,
-                    "lost": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "required": ["by", "at", "as", "reason"],
-                            "additionalProperties": False,
-                            "properties": {
-                                "by": {"type": "array", "minItems": 1, "items": _TEXT},
-                                "at": {
-                                    "type": "array",
-                                    "minItems": 1,
-                                    "items": {"enum": ["start", "work"]},
-                                },
-                                "as": _TEXT,
-                                "reason": _TEXT,
-                            },
-                        },
-                    },
-                },
-            },
-        },
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -128,21 +79,21 @@ class Value:
     lost: Mapping[tuple[str, str], KnownLoss] = field(default_factory=dict)
 
 
-def load(path: Path = VALUES) -> list[Value]:
-    """Read a file of values.
+def load(path: Path = VALUES, section: str = "values") -> list[Value]:
+    """Read a section of a file of values.
 
     Raises:
         CaseError: it is no YAML, or not of the form that its head describes.
     """
     try:
         given = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-        jsonschema.validate(given, _SCHEMA)
+        jsonschema.validate(given, json.loads(_SCHEMA.read_text(encoding="utf-8")))
     except (YAMLError, UnicodeDecodeError) as error:
         raise CaseError(f"{path}: {error}") from None
     except jsonschema.ValidationError as error:
         raise CaseError(f"{path}: {error.json_path}: {error.message}") from None
     reasons = {name: Reason(**one) for name, one in given["reasons"].items()}
-    values = [_value(path, one, reasons) for one in given["values"]]
+    values = [_value(path, one, reasons) for one in given[section]]
     names = [value.name for value in values]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -159,5 +110,8 @@ def _value(path: Path, given: Mapping[str, Any], reasons: Mapping[str, Reason]) 
             for word in one["at"]:
                 becomes = None if one["as"] == REFUSED else one["as"]
                 lost[worker, word] = KnownLoss(becomes, reasons[one["reason"]])
-    text = given["value"] if "value" in given else RECIPES[given["made"]]()
+    made = given.get("made")
+    if made is not None and made not in RECIPES:
+        raise CaseError(f"{path}: {given['name']}: there is no recipe {made!r}")
+    text = given["value"] if made is None else RECIPES[made]()
     return Value(given["name"], text, given["why"], given.get("stored"), lost)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ import pytest
 
 from conformance.harness.adapters import Adapter
 from conformance.harness.cases import CaseError
-from conformance.harness.records import Loss
+from conformance.harness.records import Case, Loss
+from conformance.json.errors import FAIL, RETURN, Failure, failures, station
 from conformance.json.losses import (
     WRITTEN,
     Station,
@@ -72,7 +74,7 @@ def test_what_is_made_is_as_large_as_its_name_says() -> None:
     ("text", "said"),
     [
         ("reasons: {}\nvalues: [{name: a, why: b}]\n", "not valid under any"),
-        ("reasons: {}\nvalues: [{name: a, why: b, made: gold}]\n", "'gold' is not one of"),
+        ("reasons: {}\nvalues: [{name: a, why: b, made: gold}]\n", "there is no recipe 'gold'"),
         (
             (
                 "reasons: {}\nvalues: [{name: a, why: b, value: '1',"
@@ -154,7 +156,7 @@ def test_a_number_written_in_another_way_is_said_and_no_loss() -> None:
 
 def test_an_unknown_loss_is_a_problem_of_the_first_who_lost_it() -> None:
     verdict = verdict_of(value_of(), SAME, OTHER, OTHER, OTHER)
-    assert verdict == Verdict(problems=["v: b makes 2 of it"], losses=[Loss("v", ROUTE, "2")])
+    assert verdict == Verdict(problems=["v: behind b it is 2"], losses=[Loss("v", ROUTE, "2")])
     assert summary(verdict.losses) == "1 lost"
 
 
@@ -177,13 +179,13 @@ def test_a_known_loss_that_does_not_happen_is_stale() -> None:
 
 def test_another_loss_than_the_known_one_has_no_excuse() -> None:
     verdict = verdict_of(value_of(b_work="3"), SAME, OTHER, OTHER, OTHER)
-    assert verdict.problems == ["v: b makes 2 of it"]
+    assert verdict.problems == ["v: behind b it is 2"]
     assert verdict.losses == [Loss("v", ROUTE, "2")]
 
 
 def test_a_loss_behind_a_known_one_has_no_excuse_either() -> None:
     verdict = verdict_of(value_of(b_work="2"), SAME, AS_KNOWN, OTHER, OTHER)
-    assert verdict.problems == ["v: c makes 2 of it"]
+    assert verdict.problems == ["v: behind c it is 2"]
     assert verdict.losses == [Loss("v", ROUTE, "2")]
 
 
@@ -198,4 +200,65 @@ def test_a_refusal_that_is_known_is_excused_and_another_is_a_problem() -> None:
     assert verdict.losses == [Loss("v", ROUTE, "an error", "a: it does so (its source)")]
     unknown = value_of()
     verdict = verdict_of(unknown, *refused(unknown, ROUTE, "it said no"))
-    assert verdict.problems == ["v: a makes nothing (it said no) of it"]
+    assert verdict.problems == ["v: behind a it is nothing (it said no)"]
+
+
+def test_what_is_known_goes_into_the_record_of_the_case() -> None:
+    record = Case("json.x", "json", "p", "r", "0.5.0", ("a",), "passed", 1.0)
+    fine = verdict_of(value_of(), SAME, SAME, SAME, SAME).put_into(record, "file")
+    assert (fine.outcome, fine.problems, fine.note) == ("passed", (), "nothing lost")
+    known = verdict_of(value_of(b_work="2"), SAME, AS_KNOWN, AS_KNOWN, AS_KNOWN)
+    excused = known.put_into(record, "file")
+    assert excused.outcome == "deviation"
+    assert excused.deviation is not None
+    assert excused.deviation.reference == "file"
+    assert known.put_into(replace(record, outcome="failed"), "file").outcome == "failed"
+    stale = verdict_of(value_of(b_work="2"), SAME, *[SAME._replace(expected=False)] * 3)
+    assert stale.put_into(record, "file").outcome == "unexpected_pass"
+
+
+# Failures.
+
+
+def failure_of(text: str, how: str = FAIL, **lost: str | None) -> Failure:
+    known = {("w", word): KnownLoss(becomes, WHY) for word, becomes in lost.items()}
+    return Failure("step", how, Value("v", json.dumps(text), "because", lost=known))
+
+
+def test_each_failure_is_a_step_of_its_own_and_both_kinds_are_there() -> None:
+    listed = failures()
+    assert len({one.slug for one in listed}) == len({one.name for one in listed}) == len(listed)
+    assert {one.how for one in listed} == {FAIL, RETURN}
+    assert all(isinstance(json.loads(one.value.text), str) for one in listed if one.how == FAIL)
+
+
+@pytest.mark.parametrize(
+    ("failure", "said", "good"),
+    [
+        (failure_of(" a "), " a ", True),
+        (failure_of(" a "), "a", False),
+        (failure_of(""), "", True),
+        (failure_of(""), None, False),
+        (failure_of("a\x00b"), "a\\u0000b", True),
+        (failure_of("a\x00b"), "ab", True),
+        (failure_of("a\x00b"), "a", False),
+        (failure_of("a\ud800b"), "a\ufffdb", True),
+        (failure_of("x\x00", RETURN), "no such value", True),
+        (failure_of("x\x00", RETURN), "", False),
+        (failure_of("x\x00", RETURN), None, False),
+    ],
+)
+def test_an_error_text_is_kept_as_far_as_it_is_text(
+    failure: Failure, said: str | None, good: bool
+) -> None:
+    there = station(failure, "w", said)
+    assert (there.expected, there.sent) == (good, good)
+
+
+def test_a_known_loss_of_an_error_is_expected_and_nothing_else() -> None:
+    stuck = failure_of("a\x00b", fail=None)
+    assert station(stuck, "w", None)[:2] == (True, False)
+    assert station(stuck, "w", "ab")[:2] == (False, True)
+    bent = failure_of("a", fail='"b"')
+    assert station(bent, "w", "b")[:2] == (True, False)
+    assert station(bent, "other", "b")[:2] == (False, False)
