@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
+class _Loader(FileSystemLoader):
+    """Loads templates without their indentation, which is a third of a large page."""
+
+    def get_source(
+        self, environment: Environment, template: str
+    ) -> tuple[str, str, Callable[[], bool]]:
+        source, name, fresh = super().get_source(environment, template)
+        return re.sub("^[ \t]+", "", source, flags=re.MULTILINE), name, fresh
+
+
 def environment(finalize: Callable[[str], str] | None = None) -> Environment:
     """Make one; `finalize` is what is done to every text, in place of escaping it for HTML."""
 
@@ -25,7 +36,7 @@ def environment(finalize: Callable[[str], str] | None = None) -> Environment:
         return finalize(value) if finalize else printable(value)
 
     made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=_Loader(TEMPLATES),
         autoescape=finalize is None,  # noqa: S701 (what is no HTML is escaped by `finalize`)
         undefined=StrictUndefined,
         trim_blocks=True,

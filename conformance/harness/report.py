@@ -19,20 +19,23 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from conformance.harness.pages import TEMPLATES, environment
-from conformance.harness.records import (
-    OUTCOMES,
-    Case,
-    printable,
-)
-from conformance.harness.run import SYMBOLS, WORDS, Run, fleet, percent
-from conformance.harness.templates.drawing import BARS, CURVE, colors, draw
+from conformance.harness.records import BAD, OUTCOMES, Case, printable
+from conformance.harness.run import SYMBOLS, WORDS, Run, astray, fleet, percent, short
+from conformance.harness.templates.drawing import BARS, CURVE, colors, draw, moments
+from conformance.harness.templates.graph import draw_flow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from jinja2 import Environment
 
+    from conformance.harness.records import Loss, Outcome
+    from conformance.harness.templates.drawing import Timeline
+
 _ALL_BARS: Final = 60_000  # drawn in one page, at about 12 bytes each
+_ALL_PICTURES: Final = 600  # after which those of workers that passed alone are left out
+_MOMENTS: Final = 60  # lines of what happened around a failure
+_OPENED: Final = 5  # failures that are shown with their logs and pictures open
 _LOG: Final = 12_000  # characters of one worker's log
 _LOG_OF_PASSED: Final = 2_000
 
@@ -62,16 +65,16 @@ def render_page(run: Run) -> str:
     """Make the page's HTML."""
     script = _source("script.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    drawn = sum(1 for case in run.cases if case.timeline)
-    limit = min(BARS, max(BARS // 10, _ALL_BARS // max(drawn, 1)))
+    pictures = _Pictures(run)
     alone = {case.workers for case in run.cases}
     return (
-        _environment(run.suite.usual.version if run.suite else "")
+        _environment(run)
         .get_template("report.html.j2")
         .render(
             run=run,
             verdict=run.verdict,
             outcomes=OUTCOMES,
+            bad=BAD,
             words=WORDS,
             symbols=SYMBOLS,
             workers=run.workers,
@@ -86,7 +89,13 @@ def render_page(run: Run) -> str:
                 default=None,
             ),
             curve=CURVE,
-            timeline=lambda case: draw(case, limit),
+            timeline=pictures.of,
+            graph=draw_flow,
+            moments=lambda case: moments(case, _MOMENTS),
+            opened=_OPENED,
+            losses=_losses(run),
+            ways=tuple(dict.fromkeys(loss.route for loss in run.losses)),
+            by_core=_by_core(run),
             style=Markup(_source("style.css")),  # noqa: S704 (a file of ours)
             script=Markup(script),  # noqa: S704 (a file of ours)
             digest=digest,
@@ -94,11 +103,49 @@ def render_page(run: Run) -> str:
     )
 
 
+class _Pictures:
+    """Draws what is worth a picture, within what a page can carry."""
+
+    def __init__(self, run: Run) -> None:
+        drawn = [case for case in run.cases if case.timeline]
+        self._all = len(drawn) <= _ALL_PICTURES
+        sizes = [len(case.timeline) for case in drawn if self._all or _special(case)]
+        self._limit = fair_limit(sizes, _ALL_BARS, BARS)
+
+    def of(self, case: Case) -> Timeline | None:
+        """The picture of a case, or None."""
+        return draw(case, self._limit) if self._all or _special(case) else None
+
+
+def fair_limit(sizes: Sequence[int], budget: int, most: int) -> int:
+    """How much of each may be taken, at most, so that all together keep within a budget.
+
+    Example:
+        >>> fair_limit([10, 500, 500], budget=410, most=300), fair_limit([10, 20], 410, 300)
+        (200, 300)
+    """
+    left = budget
+    for taken, size in enumerate(sorted(sizes)):
+        share = left // (len(sizes) - taken)
+        if size >= share:
+            return min(share, most)
+        left -= size
+    return most
+
+
+def _special(case: Case) -> bool:
+    """Whether a case has a picture even in a run of very many."""
+    return case.mixed or bool(case.faults) or case.outcome in BAD
+
+
 def _source(name: str) -> str:
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _environment(core: str) -> Environment:
+def _environment(run: Run) -> Environment:
+    core = run.suite.usual.version if run.suite else ""
+    numbers = {id(case): number for number, case in enumerate(run.failures, start=1)}
+
     def name(case_id: str, of: str) -> str:
         return printable(case_id if of == core else f"{case_id}@{of}")
 
@@ -111,10 +158,14 @@ def _environment(core: str) -> Environment:
         "shares": shares,
         "name": lambda row: name(row.id, row.core),
         "anchor": lambda row: quote(name(row.id, row.core), safe=""),
+        "number_of_failure": lambda case: numbers[id(case)],
+        "short": short,
+        "astray": astray,
         "log": lambda log, case: tail(log, _LOG_OF_PASSED if case.outcome == "passed" else _LOG),
     }
     made.filters.update(filters)
     made.globals["is_link"] = is_link
+    made.tests["harmful"] = lambda ways: any(loss.came for loss in ways.values())
     return made
 
 
@@ -162,16 +213,37 @@ def shares(tasks: Mapping[str, int]) -> tuple[Share, ...]:
 
 
 def _groups(run: Run) -> dict[str, list[Row]]:
-    """The rows by group, both in the order in which they came first."""
-    found: dict[tuple[str, str], list[Case]] = {}
+    """The rows by group and case, in the order in which they came; a case's cores together."""
+    found: dict[str, dict[str, list[Case]]] = {}
     for case in run.cases:
-        found.setdefault((case.id, case.core), []).append(case)
+        found.setdefault(case.id, {}).setdefault(case.core, []).append(case)
     groups: dict[str, list[Row]] = {}
-    for results in found.values():
-        first = results[0]
-        row = Row(first.id, first.core, first.group, first.promise, first.reference, tuple(results))
-        groups.setdefault(first.group, []).append(row)
+    for name, by_core in found.items():
+        for core, results in by_core.items():
+            one = results[0]
+            row = Row(name, core, one.group, one.promise, one.reference, tuple(results))
+            groups.setdefault(one.group, []).append(row)
     return groups
+
+
+def _losses(run: Run) -> dict[str, dict[tuple[str, ...], Loss]]:
+    """What became of each value, by its name and way; values that came to harm first."""
+    found: dict[str, dict[tuple[str, ...], Loss]] = {}
+    for loss in run.losses:
+        found.setdefault(loss.value, {})[loss.route] = loss
+
+    def harm(value: str) -> int:
+        losses = found[value].values()
+        return 2 * any(one.came and not one.excuse for one in losses) + any(
+            one.came for one in losses
+        )
+
+    return {value: found[value] for value in sorted(found, key=lambda value: -harm(value))}
+
+
+def _by_core(run: Run) -> dict[str, Counter[Outcome]]:
+    """How often each outcome came on each core."""
+    return {core: Counter(c.outcome for c in run.cases if c.core == core) for core in run.cores}
 
 
 def _together(run: Run) -> dict[str, int]:

@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from conformance.harness.records import Case, Span, Worker
+    from conformance.harness.records import Case, Fault, Span, Worker
 
 _WIDTH: Final = 10_000  # of a timeline in its own units, so that every position is an integer
-BARS: Final = 1_500  # drawn in one timeline: more cannot be told apart on any screen
+BARS: Final = 3_000  # drawn in one timeline: more cannot be told apart on any screen
 _BINS: Final = 120  # points of the curve above a timeline
 CURVE: Final = 64  # its height in pixels
 _SHADES: Final = 4  # of one colour, by step
 _LANE: Final = 96  # pixels that a lane should not exceed
 _ROWS: Final = 100  # of a lane, after which tasks are drawn over each other
 _LEAST: Final = 8  # units that the shortest task is drawn with
+_SEEN: Final = 4  # units between two bars that nobody could see; they are drawn as one
+_NUMBERED: Final = 30  # faults, in one picture
 
 # A colour is a hue here, and its lightness is the style sheet's business, by light and dark.
 _HUES: Final = {
@@ -61,10 +64,34 @@ class Bars:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that was done to a worker, or to all; `at` is in percent of the width.
+
+    Attributes:
+        number: of its line in the list below the picture, or 0 where there are too many to number.
+    """
+
+    at: float
+    number: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was done, for the list below a picture: once with its time, or several times."""
+
+    when: float
+    times: int
+    worker: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lane:
     """One worker's tasks; tasks that ran at the same time are in different rows of the lane."""
 
     worker: str
+    marks: tuple[Mark, ...]
     height: int
     bar: int
     bars: tuple[Bars, ...]
@@ -81,6 +108,8 @@ class Timeline:
         curves: for each worker, the tasks in its hands as an area on top of the workers before it.
         peak: the most tasks in hand at a time, which is as high as the curves go.
         ticks: position in percent and label.
+        faults: what was done to the workers.
+        tasks: how many there are, of which `drawn` are in the picture, in `bars` lines.
     """
 
     seconds: float
@@ -88,8 +117,44 @@ class Timeline:
     curves: tuple[tuple[str, str], ...]
     peak: float
     ticks: tuple[tuple[float, str], ...]
+    faults: tuple[Done, ...]
     drawn: int
     tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A line of what happened, in words; `kind` is the status it led to, or `fault`."""
+
+    at: float
+    worker: str
+    said: str
+    kind: str
+
+
+def moments(case: Case, limit: int) -> tuple[tuple[Moment, ...], int]:
+    """What happened around the trouble, in order, and how much else there was.
+
+    Trouble is whatever was done to the workers, and tasks that failed or were never reported; where
+    there is none, it is the end.
+    """
+    found = [Moment(one.at, one.worker or "all", one.what, "fault") for one in case.faults]
+    for span in case.timeline:
+        task = f"{span.step} of run {span.run}"
+        found.append(Moment(span.start, span.worker, f"takes {task}", "started"))
+        if span.end is not None:
+            found.append(Moment(span.end, span.worker, f"{_ENDS[span.status]} {task}", span.status))
+        elif span.status == "started":
+            found.append(Moment(span.start, span.worker, f"never reports {task}", "lost"))
+    found.sort(key=lambda moment: moment.at)
+    trouble = [at for at, one in enumerate(found) if one.kind in {"fault", "failed", "lost"}]
+    near = trouble[:limit] or [len(found) - 1]
+    order = sorted(range(len(found)), key=lambda at: min(abs(at - bad) for bad in near))
+    kept = sorted(order[:limit])
+    return tuple(found[at] for at in kept), len(found) - len(kept)
+
+
+_ENDS: Final = {"completed": "completes", "failed": "fails", "started": "lets go of"}
 
 
 def colors(workers: Sequence[Worker], names: Sequence[str]) -> dict[str, Color]:
@@ -114,26 +179,60 @@ def draw(case: Case, limit: int = BARS) -> Timeline | None:
     """Work out the picture of a case; None where there is nothing to draw."""
     if not case.timeline:
         return None
-    length = max(max(span.start, span.end or 0.0) for span in case.timeline)
-    length = max(length, 0.001)
+    ends = [max(span.start, span.end or 0.0) for span in case.timeline]
+    length = max(*ends, *(fault.at for fault in case.faults), 0.001)
     by_worker: dict[str, list[Span]] = {name: [] for name in case.workers}
     for span in sorted(case.timeline, key=lambda span: span.start):
         by_worker.setdefault(span.worker, []).append(span)
+    for fault in case.faults:
+        if fault.worker:
+            by_worker.setdefault(fault.worker, [])
     shown = _thin(case.timeline, limit)
     steps = tuple(dict.fromkeys(span.step for span in case.timeline))
     curves, peak = _curves(by_worker, length) if len(by_worker) > 1 else ((), 0.0)
     return Timeline(
         seconds=length,
         lanes=tuple(
-            _lane(name, spans, [span for span in spans if id(span) in shown], steps, length)
+            _lane(
+                (name, _marks(name, case.faults, length)),
+                spans,
+                [span for span in spans if id(span) in shown],
+                steps,
+                length,
+            )
             for name, spans in by_worker.items()
         ),
         curves=curves,
         peak=peak,
         ticks=_ticks(length),
+        faults=_done(case.faults),
         drawn=len(shown),
         tasks=len(case.timeline),
     )
+
+
+def _marks(worker: str, faults: Sequence[Fault], length: float) -> tuple[Mark, ...]:
+    """The faults of a lane: its worker's own, and what was done to all."""
+    numbered = len(faults) <= _NUMBERED
+    return tuple(
+        Mark(
+            round(100 * min(max(fault.at, 0.0), length) / length, 2),
+            number if numbered else 0,
+            f"{fault.at:.2f} s: {fault.what}",
+        )
+        for number, fault in enumerate(faults, start=1)
+        if fault.worker in ("", worker)
+    )
+
+
+def _done(faults: Sequence[Fault]) -> tuple[Done, ...]:
+    """The list of faults; of many, how often each was done to whom."""
+    if len(faults) <= _NUMBERED:
+        return tuple(Done(fault.at, 1, fault.worker, fault.what) for fault in faults)
+    found: dict[tuple[str, str], list[float]] = {}
+    for fault in faults:
+        found.setdefault((fault.worker, fault.what), []).append(fault.at)
+    return tuple(Done(min(at), len(at), *key) for key, at in found.items())
 
 
 def _thin(spans: Sequence[Span], limit: int) -> set[int]:
@@ -155,29 +254,47 @@ def _every_nth(spans: Sequence[Span], number: int) -> Sequence[Span]:
 
 
 def _lane(
-    worker: str, spans: Sequence[Span], shown: Sequence[Span], steps: Sequence[str], length: float
+    worker: tuple[str, tuple[Mark, ...]],
+    spans: Sequence[Span],
+    shown: Sequence[Span],
+    steps: Sequence[str],
+    length: float,
 ) -> Lane:
     rows = _rows(shown, length)
     pitch = max(2, min(14, _LANE // (max(rows, default=0) + 1)))
     scale = _WIDTH / length
-    paths: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str], dict[int, list[list[int]]]] = {}
     for span, row in zip(shown, rows, strict=True):
         left = max(0, round(span.start * scale))
-        right = min(_WIDTH, round(_end(span, length) * scale))
-        # A thick line from left to right is half as long to write as a rectangle.
-        line = f"M{left} {row * pitch + pitch // 2}h{max(right - left, _LEAST)}"
-        paths.setdefault((span.step, span.status), []).append(line)
+        right = max(min(_WIDTH, round(_end(span, length) * scale)), left + _LEAST)
+        lines = found.setdefault((span.step, span.status), {}).setdefault(row, [])
+        if lines and left - lines[-1][1] <= _SEEN:
+            lines[-1][1] = max(lines[-1][1], right)
+        else:
+            lines.append([left, right])
+    counts: Counter[tuple[str, str]] = Counter((span.step, span.status) for span in shown)
+    name, marks = worker
     return Lane(
-        worker=worker,
+        worker=name,
+        marks=marks,
         height=(max(rows, default=0) + 1) * pitch,
         bar=max(1, pitch - 1),
         bars=tuple(
-            Bars(step, status, steps.index(step) % _SHADES, len(lines), "".join(lines))
-            for (step, status), lines in paths.items()
+            Bars(step, status, steps.index(step) % _SHADES, counts[step, status], _path(by, pitch))
+            for (step, status), by in found.items()
         ),
         tasks=len(spans),
         failed=sum(span.status == "failed" for span in spans),
         open=sum(span.status == "started" for span in spans),
+    )
+
+
+def _path(by_row: Mapping[int, Sequence[Sequence[int]]], pitch: int) -> str:
+    """Thick lines from left to right, which are half as long to write as rectangles."""
+    return "".join(
+        f"M{left} {row * pitch + pitch // 2}h{right - left}"
+        for row, lines in by_row.items()
+        for left, right in lines
     )
 
 

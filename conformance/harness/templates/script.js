@@ -24,17 +24,31 @@
     button.addEventListener("click", async () => {
       const done = await copy(button.previousElementSibling);
       button.textContent = done ? "Copied" : "Selected";
+      byId("said").textContent = done ? "Copied" : "Selected: copy it with the keyboard";
       setTimeout(() => { button.textContent = "Copy"; }, 1600);
     });
   }
+
+  // The last words of a log are those that matter.
+  const toEnds = (root) => {
+    // All are measured before any is moved, or the page would be laid out for each.
+    const logs = all("details[open] > pre.ends", root).map((node) => [node, node.scrollHeight]);
+    for (const [node, height] of logs) node.scrollTop = height;
+  };
+  for (const evidence of all(".evidence[open]")) toEnds(evidence);
+  addEventListener("toggle", (event) => toEnds(event.target.parentElement), true);
 
   const filters = byId("filters");
   if (!filters) return;
   filters.hidden = false;
   const search = byId("search");
   const buttons = all("[data-filter]", filters);
+  const groups = byId("group"); // is left out where there is only one
   const rows = all("details.case").map((node) => ({
     node,
+    id: node.dataset.id,
+    core: node.dataset.core,
+    group: node.closest(".group").dataset.group,
     text: [node.querySelector("summary"), ...all(".problems, .deviant", node)]
       .map((part) => part.textContent).join(" ").toLowerCase(),
     cells: all(".cell[data-outcome]", node).map((cell) => ({
@@ -43,22 +57,28 @@
       workers: cell.dataset.workers.trim().split(" "),
     })),
   }));
-  const state = { outcome: new Set(), worker: new Set(), q: "", case: "" };
+  const total = new Set(rows.map((row) => row.id)).size;
+  const SETS = ["outcome", "worker", "core"];
+  const state = { outcome: new Set(), worker: new Set(), core: new Set(), group: "", q: "", case: "" };
 
   const read = () => {
     const hash = new URLSearchParams(location.hash.slice(1));
-    for (const key of ["outcome", "worker"]) {
+    for (const key of SETS) {
       state[key] = new Set(hash.getAll(key).filter((value) =>
         buttons.some((button) => button.dataset.filter === key && button.dataset.value === value)));
     }
+    const group = hash.get("group") ?? "";
+    state.group = groups && [...groups.options].some((option) => option.value === group) ? group : "";
     state.q = hash.get("q") ?? "";
     state.case = hash.get("case") ?? "";
     search.value = state.q;
+    if (groups) groups.value = state.group;
   };
 
   const write = () => {
     const hash = new URLSearchParams();
-    for (const key of ["outcome", "worker"]) for (const value of state[key]) hash.append(key, value);
+    for (const key of SETS) for (const value of state[key]) hash.append(key, value);
+    if (state.group) hash.set("group", state.group);
     if (state.q) hash.set("q", state.q);
     if (state.case) hash.set("case", state.case);
     const address = location.href.split("#")[0] + (hash.size === 0 ? "" : `#${hash}`);
@@ -70,8 +90,8 @@
       .filter((button) => button.dataset.filter === "worker" && state.worker.has(button.dataset.value))
       .map((button) => button.dataset.index));
     const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    for (const { node, text, cells } of rows) {
+    const shown = new Set(); // by their ids: a case is one case on however many cores
+    for (const { node, id, core, group, text, cells } of rows) {
       let hits = 0;
       for (const { cell, outcome, workers } of cells) {
         const hit = (state.outcome.size === 0 || state.outcome.has(outcome))
@@ -79,16 +99,23 @@
         cell.classList.toggle("dim", !hit);
         hits += hit;
       }
-      node.hidden = !hits || !words.every((word) => text.includes(word));
-      shown += !node.hidden;
+      const here = (state.core.size === 0 || state.core.has(core))
+        && (!state.group || state.group === group);
+      node.hidden = !here || !hits || !words.every((word) => text.includes(word));
+      if (!node.hidden) shown.add(id);
     }
     for (const group of all(".group")) group.hidden = !group.querySelector(".case:not([hidden])");
     for (const button of buttons) {
       button.setAttribute("aria-pressed", state[button.dataset.filter].has(button.dataset.value));
     }
-    byId("found").textContent = shown === rows.length
-      ? `${rows.length} cases` : `${shown} of ${rows.length} cases`;
-    byId("reset").hidden = !state.outcome.size && !state.worker.size && !state.q;
+    byId("found").textContent = shown.size === total ? `${total} cases` : `${shown.size} of ${total} cases`;
+    byId("reset").hidden = !SETS.some((key) => state[key].size) && !state.group && !state.q;
+  };
+
+  const clear = () => {
+    for (const key of SETS) state[key].clear();
+    state.group = state.q = search.value = "";
+    if (groups) groups.value = "";
   };
 
   const reveal = () => {
@@ -96,9 +123,7 @@
     if (!node) return;
     // A link to a case is stronger than a filter that hides it.
     if (node.hidden) {
-      state.outcome.clear();
-      state.worker.clear();
-      state.q = search.value = "";
+      clear();
       apply();
     }
     node.open = true;
@@ -107,6 +132,7 @@
   };
 
   const changed = () => { apply(); write(); };
+  groups?.addEventListener("change", () => { state.group = groups.value; changed(); });
   for (const button of buttons) {
     button.addEventListener("click", () => {
       const values = state[button.dataset.filter];
@@ -116,9 +142,7 @@
   }
   search.addEventListener("input", () => { state.q = search.value.trim(); changed(); });
   byId("reset").addEventListener("click", () => {
-    state.outcome.clear();
-    state.worker.clear();
-    state.q = search.value = "";
+    clear();
     changed();
     search.focus();
   });
@@ -131,7 +155,7 @@
     });
   }
   addEventListener("keydown", (event) => {
-    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.matches("input, pre")) return;
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.matches("input, select, pre")) return;
     event.preventDefault();
     search.focus();
   });
