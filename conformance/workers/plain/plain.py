@@ -22,23 +22,15 @@ from uuid import uuid4
 
 import psycopg
 
-HELLO: dict[str, object] = {
-    "type": "hello",
-    "contract": 1,
-    "name": "plain",
-    "language": "python",
-    "version": "1",
-}
-HELLO |= {"handler_input": "whole", "capabilities": ["map_steps", "start_delay"]}
-USUAL: dict[str, Any] = {
-    "name": "plain",
-    "max_concurrency": 10,
-    "batch_size": 10,
-    "visibility_timeout": 2,
-}
-USUAL |= {"poll_interval": 0.1, "heartbeat_interval": 5.0, "grace": 1e9}
-INSTRUCTIONS = {
-    *("return", "echo", "pick", "sum", "sleep", "hang", "exit", "garbage", "fail", "attempts")
+HELLO: dict[str, Any] = {"type": "hello", "contract": 1, "name": "plain", "language": "python"}
+HELLO |= {"version": "1", "handler_input": "whole", "capabilities": ["map_steps", "start_delay"]}
+USUAL: dict[str, Any] = {"name": "plain", "max_concurrency": 10, "batch_size": 10}
+USUAL |= {"visibility_timeout": 2, "poll_interval": 0.1, "heartbeat_interval": 5.0, "grace": 1e9}
+KNOWN = {
+    *("slug", "steps", "max_attempts", "base_delay", "timeout"),
+    *("depends_on", "handler", "start_delay", "step_type"),
+    *("return", "echo", "pick", "sum", "sleep", "hang", "exit", "garbage", "fail", "attempts"),
+    *USUAL,
 }
 BEAT = """INSERT INTO pgflow.workers AS mine (queue_name, worker_id, function_name)
     VALUES (%s, %s, %s) ON CONFLICT (worker_id) DO UPDATE SET last_heartbeat_at = clock_timestamp()
@@ -59,7 +51,8 @@ class Worker:
         self.flow, self.id, self.options = flow, str(uuid4()), SimpleNamespace(**USUAL | options)
         self.running: list[Any] = []
         self.wake: SimpleQueue[None] = SimpleQueue()  # ends the wait for something to do
-        self.stopping, self.give_up_at, self.next_beat = False, float("inf"), 0.0
+        self.stopping = self.stopped = False
+        self.give_up_at = self.next_beat = float("inf")
 
     def sql(self, statement: str, *values: object) -> list[Any]:
         """Run a statement, which commits at once; its rows. A lost connection is opened again."""
@@ -68,13 +61,33 @@ class Worker:
         cursor = self.database.execute(statement, values)
         return cursor.fetchall() if cursor.description else []
 
+    def compile(self) -> None:
+        """Print the SQL that creates the flow."""
+        slug = self.flow["slug"]
+        statements = [f"SELECT pgflow.create_flow('{slug}'{given(self.flow)});"]
+        for step in self.flow["steps"]:
+            needs = ", ".join(f"'{one}'" for one in step.get("depends_on", []))
+            needs = needs and f", ARRAY[{needs}]"
+            kind = ", step_type => 'map'" if step.get("step_type") == "map" else ""
+            arguments = f"'{slug}', '{step['slug']}'{needs}{given(step)}{kind}"
+            statements.append(f"SELECT pgflow.add_step({arguments});")
+        print(json.dumps(statements))
+
+    def start(self) -> None:
+        """Start a run for each line that comes in."""
+        for line in sys.stdin:
+            asked = self.flow["slug"], line
+            [(run_id,)] = self.sql("SELECT run_id FROM pgflow.start_flow(%s, %s)", *asked)
+            say(run_id=str(run_id))
+
     def work(self) -> None:
         """Register, take turns until it is to stop and has nothing in hand, and say so."""
+        signal.signal(signal.SIGTERM, self.stop)
+        say(**HELLO)
         self.beat()
         say(type="ready", worker_id=self.id)
-        while self.running or not self.stopping:
+        while not self.stopped:
             self.turn()
-        self.mark_stopped()
         say(type="stopped")
 
     def turn(self) -> None:
@@ -100,6 +113,9 @@ class Worker:
             if task.outcome:
                 self.report(task)
                 self.running.remove(task)
+        if self.stopping and not self.running:
+            self.mark_stopped()
+            self.stopped = True
 
     def beat(self) -> None:
         """Make its row in the database, or keep it fresh; that may ask it to leave (core 0.6)."""
@@ -218,20 +234,20 @@ def select(path: list[Any], inputs: Any) -> list[Any]:
     """All values at a path."""
     values = [inputs]
     for key in path:
-        found: list[Any] = []
-        for value in values:
-            if key == "*" and isinstance(value, list):
-                found += value
-            elif key in (
-                value
-                if isinstance(value, dict)
-                else range(len(value) if isinstance(value, list) else 0)
-            ):
-                found.append(value[key])
-            else:
-                raise LookupError(f"nothing at {json.dumps(path, separators=(',', ':'))}")
-        values = found
+        if key == "*" and all(isinstance(value, list) for value in values):
+            values = [element for value in values for element in value]
+        elif all(key in keys(value) for value in values):
+            values = [value[key] for value in values]
+        else:
+            raise LookupError(f"nothing at {json.dumps(path, separators=(',', ':'))}")
     return values
+
+
+def keys(value: Any) -> Any:
+    """What can be looked up in a value."""
+    if isinstance(value, list):
+        return range(len(value))
+    return value if isinstance(value, dict) else ()
 
 
 def number(value: Any) -> Any:
@@ -239,18 +255,6 @@ def number(value: Any) -> Any:
     if type(value) not in {int, Decimal}:
         raise TypeError(f"{value!r} is no number")
     return float(value) if type(value) is Decimal else value
-
-
-def compiled(flow: dict[str, Any]) -> list[str]:
-    """The SQL that creates a flow."""
-    slug, statements = flow["slug"], [f"SELECT pgflow.create_flow('{flow['slug']}'{given(flow)});"]
-    for step in flow["steps"]:
-        needs = ", ".join(f"'{one}'" for one in step.get("depends_on", []))
-        array = f", ARRAY[{needs}]" if needs else ""
-        kind = ", step_type => 'map'" if step.get("step_type") == "map" else ""
-        arguments = f"'{slug}', '{step['slug']}'{array}{given(step)}{kind}"
-        statements.append(f"SELECT pgflow.add_step({arguments});")
-    return statements
 
 
 def given(options: dict[str, Any]) -> str:
@@ -281,30 +285,33 @@ def say(**line: object) -> None:
     print(dumps(line), flush=True)
 
 
+def strange(flow: dict[str, Any], options: dict[str, Any]) -> set[str]:
+    """What the fixture asks for that is not known here."""
+    handlers = [step["handler"] for step in flow["steps"]]
+    instructions = [one for handler in handlers for one in handler]
+    return {key for part in (flow, options, *flow["steps"], *instructions) for key in part} - KNOWN
+
+
 def main(kind: type[Worker] = Worker) -> None:
     """Do what the word on the command line says."""
+    words = {"compile": kind.compile, "start": kind.start, "work": kind.work}
     sys.setrecursionlimit(20_000)  # for JSON that is deep
-    sys.set_int_max_str_digits(0)  # and long
+    sys.set_int_max_str_digits(0)  # and for numbers that are long
     word = sys.argv[-1]
     if word == "hello":
         say(**HELLO)
         return
     fixture = loads(Path(os.environ["PGFLOW_FIXTURE"]).read_text(encoding="utf-8"))
     flow, options = fixture["flow"], fixture.get("worker", {})
-    unknown = {n for step in flow["steps"] for one in step["handler"] for n in one} - INSTRUCTIONS
-    if unknown or options.pop("recover", False) or os.environ["PGFLOW_CONTRACT"] != "1":
+    options = {
+        name: value for name, value in options.items() if (name, value) != ("recover", False)
+    }
+    unknown = strange(flow, options)
+    if unknown or word not in words or os.environ["PGFLOW_CONTRACT"] != "1":
+        print("not supported:", word, *unknown, file=sys.stderr)
         sys.exit(3)
     worker = kind(flow, {name: type(USUAL[name])(value) for name, value in options.items()})
-    if word == "compile":
-        print(json.dumps(compiled(flow)))
-    elif word == "start":
-        for line in sys.stdin:
-            row = worker.sql("SELECT run_id FROM pgflow.start_flow(%s, %s)", flow["slug"], line)
-            say(run_id=str(row[0][0]))
-    elif word == "work":
-        signal.signal(signal.SIGTERM, worker.stop)
-        say(**HELLO)
-        worker.work()
+    words[word](worker)
 
 
 if __name__ == "__main__":
