@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from conformance.core import evidence
-from conformance.harness import cases, selection
+from conformance.harness import cases, conclusion, deviations, selection
 from conformance.harness.adapters import AdapterError, find
-from conformance.harness.cases import FIXTURES, Case, CaseError, Deviation
+from conformance.harness.cases import FIXTURES, Case, CaseError
 from conformance.harness.databases import CORE, Cluster
-from conformance.harness.plugin import Carrier, Conclude, Conductor, carry, session_of
+from conformance.harness.deviations import DeviationsError
+from conformance.harness.lister import Lister, one_process
+from conformance.harness.plugin import (
+    Carrier,
+    Conclude,
+    Conductor,
+    deviations_path,
+    session_of,
+)
 from conformance.harness.session import USUAL_CORES
 from pgflow_ref.profiles import ProfileError, known, load
 
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from conformance.harness.adapters import Adapter
+    from conformance.harness.deviations import Deviation
     from conformance.harness.records import Record
     from conformance.harness.session import Session
     from conformance.harness.trial import Trial
@@ -35,6 +43,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME or NAME=COMMAND",
         help="a worker that takes part: an adapter of conformance/workers, or a command that speaks"
         " the contract; may be given several times (default: python, deno and plain)",
+    )
+    group.addoption(
+        "--case",
+        action="append",
+        metavar="GLOB",
+        help="only cases with such an id, as in 'retries.*'; may be given several times",
+    )
+    group.addoption(
+        "--list",
+        action="store_true",
+        help="list what would be tried, with each promise, and start nothing",
+    )
+    group.addoption(
+        "--explain",
+        metavar="CASE",
+        help="show all of a case: promise, flow, what is done and expected; start nothing",
     )
     group.addoption(
         "--results",
@@ -76,6 +100,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="SQL to run after the core's own, to try a change before it is released",
     )
     group.addoption(
+        "--deviations",
+        metavar="FILE",
+        help="what workers are known not to keep (default: fixtures/deviations.toml)",
+    )
+    group.addoption(
+        "--update-deviations",
+        action="store_true",
+        help="bring that file up to what the run has found",
+    )
+    group.addoption(
         "--differential-minutes",
         type=float,
         metavar="N",
@@ -88,6 +122,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Start conducting, in the process that people started."""
     config.pluginmanager.register(Carrier(), "conformance-carrier")
@@ -102,16 +137,24 @@ def pytest_configure(config: pytest.Config) -> None:
         minutes = config.getoption("--differential-minutes")
         if minutes is not None and not minutes > 0:
             raise ValueError("--differential-minutes must be more than 0")  # noqa: TRY301
+        if len(set(found)) < len(found):
+            raise AdapterError(f"two workers have one name: {', '.join(found)}")  # noqa: TRY301
         evidence.decode(config.getoption("--replay") or evidence.encode([]))
-        cases.load_deviations(FIXTURES / "deviations.toml")
-    except (AdapterError, CaseError, ProfileError, ValueError) as error:
-        pytest.exit(f"the suite cannot run: {error}", returncode=2)
-    if len(set(found)) < len(found):
-        pytest.exit(
-            f"the suite cannot run: two workers have one name: {', '.join(found)}", returncode=2
-        )
+        known_here = deviations.load(deviations_path(config))
+    except (AdapterError, DeviationsError, ProfileError, ValueError) as error:
+        selection.refuse(config, error)
+    if config.getoption("--list") or config.getoption("--explain"):
+        config.pluginmanager.register(Lister(config, known_here), "conformance-lister")
+        return
     folder = Path(config.rootpath, config.getoption("--results"))
     config.pluginmanager.register(Conductor(config, names, folder), "conformance-conductor")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """What is only looked at needs one process."""
+    if config.getoption("--list") or config.getoption("--explain"):
+        one_process(config)
 
 
 def _workers(config: pytest.Config) -> list[str]:
@@ -159,15 +202,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         elif "core" in metafunc.fixturenames:
             metafunc.parametrize("core", _cores(metafunc.config))
     except (AdapterError, CaseError) as error:
-        pytest.exit(f"the suite cannot run: {error}", returncode=2)
+        selection.refuse(metafunc.config, error)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the cases that a quick run does without."""
-    if not config.getoption("--quick"):
-        return
-    chosen = selection.quick(items)
-    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    """Leave out what was not asked for."""
+    globs = config.getoption("--case") or ()
+    try:
+        chosen = selection.select(items, quick=config.getoption("--quick"), globs=globs)
+    except selection.NothingMatches as error:
+        selection.refuse(config, error)
+    left_out = set(items) - set(chosen)
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = chosen
 
 
@@ -184,37 +230,18 @@ def cluster(session: Session) -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def deviations() -> dict[tuple[str, str], Deviation]:
-    """What is known, by worker and case."""
-    listed = cases.load_deviations(FIXTURES / "deviations.toml")
-    return {(one.worker, one.case): one for one in listed}
+def known_deviations(pytestconfig: pytest.Config) -> list[Deviation]:
+    """What workers are known not to keep."""
+    return deviations.load(deviations_path(pytestconfig))
 
 
 @pytest.fixture
 def conclude(
-    request: pytest.FixtureRequest,
-    session: Session,
-    deviations: dict[tuple[str, str], Deviation],
+    request: pytest.FixtureRequest, session: Session, known_deviations: list[Deviation]
 ) -> Conclude:
     """Put a trial into the report, and let the test end as it deserves."""
 
     def conclude(trial: Trial, more: Sequence[Record] = ()) -> None:
-        workers = [f"--worker={name}" for name in request.config.getoption("--worker") or []]
-        more_options = [*workers, f"--seed={session.seed}"]
-        repeat = shlex.join(["./scripts/conformance", request.node.nodeid, *more_options])
-        keys = [(adapter.name, trial.case.id) for adapter in trial.adapters]
-        known = next((deviations[key] for key in keys if key in deviations), None)
-        record = trial.record(repeat, known)
-        carry(request.node, record, trial.hellos(), more)
-        said = "\n".join(record.problems)
-        if record.outcome == "deviation":
-            pytest.xfail(f"known deviation: {known.reason if known else ''}")
-        if record.outcome == "unsupported":
-            pytest.skip(f"not supported: {said}")
-        if record.outcome == "unexpected_pass":
-            pytest.fail("a known deviation passes: take it out of deviations.toml", pytrace=False)
-        if record.outcome != "passed":
-            logs = "".join(f"\n--- {name} said:\n{log}" for name, log in record.log.items())
-            pytest.fail(f"{record.promise}\n{said}{logs}\nto repeat: {repeat}", pytrace=False)
+        conclusion.conclude(trial, request.node, session, known_deviations, more)
 
     return conclude

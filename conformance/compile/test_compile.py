@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -46,6 +47,7 @@ def test_compiles(
     conclude(trial)
 
 
+@pytest.mark.case(ANY_GRAPH)
 def test_any_graph(worker_name: str, session: Session, tmp_path: Path, conclude: Conclude) -> None:
     """As above, for graphs that nobody thought of; the smallest that differs is reported."""
     trial = Trial(ANY_GRAPH, [session.adapter(worker_name)], tmp_path)

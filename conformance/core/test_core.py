@@ -12,8 +12,9 @@ import pytest
 from conformance.core import evidence, machine, subject
 from conformance.core.history import Counts, Difference
 from conformance.core.subject import Subject
+from conformance.harness.cases import Case
 from conformance.harness.plugin import carry
-from conformance.harness.records import Case
+from conformance.harness.records import Case as Result
 from pgflow_ref.profiles import load
 
 if TYPE_CHECKING:
@@ -34,6 +35,16 @@ FEW = 12
 """In a quick run: a wrong core is seen, but not every behaviour has to be."""
 
 PROMISE = "Whatever is called, in any order, the core does what its model says."
+
+
+CASE = Case(
+    id="core.does_what_its_model_does",
+    promise=PROMISE,
+    reference="docs/core-behaviour.md",
+    flow={},
+    worker={},
+    runs=(),
+)
 
 
 class Asked(NamedTuple):
@@ -70,6 +81,7 @@ def compared(core: str, cluster: Cluster, session: Session) -> Iterator[Subject]
         cluster.drop(name)
 
 
+@pytest.mark.case(CASE)
 def test_core_does_what_its_model_does(
     compared: Subject, asked: Asked, request: pytest.FixtureRequest
 ) -> None:
@@ -91,11 +103,11 @@ def test_core_does_what_its_model_does(
         repeat.append(f"--core-patch={patch}")
     if found is not None:
         repeat.append(f"--replay={evidence.encode([call for call, _ in found.history])}")
-    case = Case(
-        id=f"core.does_what_its_model_does[{profile.core}]",
-        group="core",
-        promise=PROMISE,
-        reference="docs/core-behaviour.md",
+    case = Result(
+        id=f"{CASE.id}[{profile.core}]",
+        group=CASE.group,
+        promise=CASE.promise,
+        reference=CASE.reference,
         core=profile.core,
         workers=(),
         outcome="failed" if problems else "passed",

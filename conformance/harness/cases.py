@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import tomli
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -50,7 +49,7 @@ done most before."""
 
 
 class CaseError(Exception):
-    """A file of cases or deviations is wrong; the message names file and line."""
+    """A file of cases is wrong; the message names file and line."""
 
 
 @dataclass(frozen=True)
@@ -135,27 +134,6 @@ class Case:
         return compile_flow(self.stored)[1 + index]
 
 
-@dataclass(frozen=True)
-class Deviation:
-    """A promise that a named worker is known not to keep.
-
-    Attributes:
-        worker: the adapter.
-        case: the case's id.
-        holds: a text that one of the problems must hold; any other failure is not this one.
-        reason: what it does instead.
-        reference: where that is documented or discussed.
-        date: since when it is known here.
-    """
-
-    worker: str
-    case: str
-    holds: str
-    reason: str
-    reference: str
-    date: str
-
-
 def load_all(path: Path) -> list[Case]:
     """Read a file of cases, or all files of a folder.
 
@@ -198,30 +176,6 @@ def load(path: Path) -> list[Case]:
             raise CaseError(f"{path}:{line}: {case.id}: {said}") from None
         cases[case.id] = case
     return list(cases.values())
-
-
-def load_deviations(path: Path) -> list[Deviation]:
-    """Read the file of known deviations.
-
-    Raises:
-        CaseError: it is no TOML, or an entry lacks something or has too much.
-    """
-    try:
-        given = tomli.loads(path.read_text(encoding="utf-8"))
-        deviations = [Deviation(**entry) for entry in given.pop("deviation", [])]
-    except (tomli.TOMLDecodeError, UnicodeDecodeError, TypeError) as error:
-        raise CaseError(f"{path}: {error}") from None
-    if given:
-        raise CaseError(f"{path}: it has {', '.join(given)}, and may have [[deviation]] alone")
-    for one in deviations:
-        for key, value in vars(one).items():
-            if not isinstance(value, str):
-                raise CaseError(f"{path}: {one.worker}: {one.case}: {key} is a text, not {value!r}")
-    names = [f"{one.worker}: {one.case}" for one in deviations]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise CaseError(f"{path}: given twice: {', '.join(twice)}")
-    return deviations
 
 
 def _case(given: Mapping[str, Any]) -> Case:

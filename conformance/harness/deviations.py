@@ -85,9 +85,7 @@ class Deviation:
             (True, False)
         """
         return (
-            worker in self.workers
-            and _admits(self.versions, version)
-            and _admits(self.cores, core)
+            worker in self.workers and _admits(self.versions, version) and _admits(self.cores, core)
         )
 
 
@@ -112,7 +110,7 @@ def load(path: Path) -> list[Deviation]:
     """Read the file of known deviations.
 
     Raises:
-        DeviationsError: it is no TOML, or an entry lacks something, has too much, or is there twice.
+        DeviationsError: it is no TOML, or an entry lacks something, has too much or is there twice.
     """
     try:
         return parse(path.read_text(encoding="utf-8"), str(path))
@@ -193,7 +191,9 @@ def _check_new(one: Deviation, others: Sequence[Deviation]) -> None:
         twice = sorted(set(one.workers) & set(other.workers))
         same = (one.case, one.versions, one.cores) == (other.case, other.versions, other.cores)
         if same and twice:
-            raise ValueError(f"given twice: {', '.join(twice)}: {one.case}, as in line {other.line}")
+            raise ValueError(
+                f"given twice: {', '.join(twice)}: {one.case}, as in line {other.line}"
+            )
 
 
 def _admits(specifier: str, version: str) -> bool:

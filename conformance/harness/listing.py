@@ -137,7 +137,7 @@ def in_words(act: Mapping[str, Any]) -> str:
         'first: it is killed (SIGKILL)'
     """
     (verb, what), *_ = act.items()
-    return _WORDS[verb](what) if verb in _WORDS else f"{verb}: {encode(what)}"
+    return WORDS[verb](what) if verb in WORDS else f"{verb}: {encode(what)}"
 
 
 def _wait(what: str | Mapping[str, Any]) -> str:
@@ -166,7 +166,7 @@ def _to(what: str) -> Callable[[Any], str]:
     return lambda roles: f"{_who(roles)}: it {what}"
 
 
-_WORDS: Final[dict[str, Callable[[Any], str]]] = {
+WORDS: Final[dict[str, Callable[[Any], str]]] = {
     "start": _start,
     "work": lambda roles: f"{_who(roles)}: it begins to work, and is ready",
     "wait": _wait,
@@ -179,6 +179,7 @@ _WORDS: Final[dict[str, Callable[[Any], str]]] = {
     "pause": _to("stands still (SIGSTOP)"),
     "resume": _to("goes on (SIGCONT)"),
 }
+"""What each act is in words."""
 
 
 def _who(roles: str | Sequence[str]) -> str:

@@ -7,20 +7,26 @@ import io
 import shutil
 import time
 from dataclasses import asdict, replace
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pytest
 
-from conformance.harness import outputs, records
+from conformance.harness import deviations, outputs, records
 from conformance.harness.adapters import AdapterError
+from conformance.harness.cases import FIXTURES
+from conformance.harness.deviations import DeviationsError
+from conformance.harness.deviations_update import rewritten, update, write
 from conformance.harness.run import SYMBOLS, WORDS, Run
+from conformance.harness.selection import MARK as REFUSED
+from conformance.harness.selection import refuse
 from conformance.harness.session import Choice, PatchError, Session, open_session
 from conformance.harness.summary import print_summary
 from pgflow_ref.errors import PgflowError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
-    from pathlib import Path
 
     from conformance.harness.trial import Trial
     from pgflow_ref.embedded import EmbeddedPostgres
@@ -89,6 +95,8 @@ class Conductor:
         self.found: list[records.Record] = []
         self.hellos: dict[str, records.Worker] = {}
         self.expected = 0
+        self.refused: str | None = None
+        self.said_of_deviations: list[str] = []
         self._server: EmbeddedPostgres | None = None
 
     def open(self) -> Session:
@@ -104,11 +112,11 @@ class Conductor:
                     self.config.getoption("--quick"),
                 )
                 self.session, self._server = open_session(choice, self._say)
-            except (AdapterError, PgflowError, PatchError) as error:
-                pytest.exit(f"the suite cannot run: {error}", returncode=2)
-            self.suite = self.session.suite()
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._stream().write_text(records.to_line(self.suite) + "\n", encoding="utf-8")
+                self.suite = self.session.suite()
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._stream().write_text(records.to_line(self.suite) + "\n", encoding="utf-8")
+            except (AdapterError, PgflowError, PatchError, OSError) as error:
+                refuse(self.config, error)
         return self.session
 
     def pytest_report_header(self) -> str:
@@ -119,6 +127,14 @@ class Conductor:
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a process of a parallel run (pytest-xdist) about the session."""
         node.workerinput[_INPUT] = self.open().dump()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Say why a process of a parallel run refuses to go on."""
+        why = getattr(node, "workeroutput", {}).get(REFUSED)
+        if why is not None and self.refused is None:
+            self.refused = why
+            refuse(self.config, why)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Learn how many cases there are."""
@@ -152,7 +168,8 @@ class Conductor:
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the report; a run in which nothing was shown has not passed."""
-        if self.suite is None:
+        exitstatus = session.exitstatus = exit_code(exitstatus)
+        if self.suite is None or self.refused is not None:
             return
         shown = any(case.outcome in ("passed", "deviation") for case in self.cases)
         if exitstatus == pytest.ExitCode.OK and not shown:
@@ -164,10 +181,12 @@ class Conductor:
         text = "".join(records.to_line(line) + "\n" for line in lines)
         outputs.replace(self._stream(), text)
         outputs.write(Run.of(lines), self.folder)
+        if self.config.getoption("--update-deviations"):
+            self._update_deviations(exitstatus)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the summary below pytest's own."""
-        if self.suite is None:
+        if self.suite is None or self.refused is not None:
             return
         terminalreporter.section("conformance")
         text = io.StringIO()
@@ -179,11 +198,31 @@ class Conductor:
             reports=[self.folder / "report.html", self._stream()],
         )
         terminalreporter.write(text.getvalue())
+        for line in self.said_of_deviations:
+            terminalreporter.write_line(line)
 
     def pytest_unconfigure(self) -> None:
         """Be rid of the server, whatever happened."""
         if self._server is not None:
             self._server.stop()
+
+    def _update_deviations(self, code: int) -> None:
+        """Bring the file up to what was found, unless the run itself went wrong."""
+        assert self.session is not None
+        path = deviations_path(self.config)
+        if code not in (0, 1) or any(case.outcome == "error" for case in self.cases):
+            self.said_of_deviations = [f"{path} is as it was: the run did not go as a run should"]
+            return
+        versions = {one.name: one.hello.version for one in self.session.adapters}
+        today = datetime.now(timezone.utc).date().isoformat()
+        try:
+            text = path.read_text(encoding="utf-8")
+            change = update(deviations.parse(text, str(path)), self.cases, versions, today)
+            if change.added or change.removed:
+                write(path, rewritten(text, str(path), change))
+            self.said_of_deviations = [change.sentence(path), *change.by_hand]
+        except (DeviationsError, OSError) as error:
+            self.said_of_deviations = [f"the deviations are as they were: {error}"]
 
     def _stream(self) -> Path:
         return self.folder / outputs.STREAM
@@ -221,6 +260,22 @@ class Conductor:
             reporter.ensure_newline()
             reporter.write_line(line)
             reporter.flush()
+
+
+def exit_code(of_pytest: int) -> int:
+    """0 as expected, 1 unexpected results, 2 it could not run, whatever pytest makes of that.
+
+    Example:
+        >>> [exit_code(code) for code in (0, 1, 2, 3, 4, 5)]
+        [0, 1, 2, 2, 2, 2]
+    """
+    return min(int(of_pytest), 2)
+
+
+def deviations_path(config: pytest.Config) -> Path:
+    """The file of known deviations."""
+    chosen = config.getoption("--deviations")
+    return Path(config.rootpath, chosen) if chosen else FIXTURES / "deviations.toml"
 
 
 def session_of(config: pytest.Config) -> Session:

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conformance.harness.adapters import Adapter
-    from conformance.harness.cases import Case, Deviation
+    from conformance.harness.cases import Case
     from conformance.harness.databases import Cluster
+    from conformance.harness.deviations import Deviation
     from conformance.harness.servers import RestartableServer
     from pgflow_ref.shape import FlowShape
 
@@ -102,11 +103,14 @@ class Trial:
     def record(self, repeat: str, known: Deviation | None) -> records.Case:
         """What the report says of it, given the deviation that is known, if there is one."""
         seen = self.seen
-        outcome = self.outcome
+        outcome, problems = self.outcome, self.problems
         if known is not None and outcome == "passed":
             outcome = "unexpected_pass"
-        elif known is not None and outcome == "failed" and known.holds in "\n".join(self.problems):
-            outcome = "deviation"
+        elif known is not None and outcome == "failed" and known.holds in "\n".join(problems):
+            if known.explained:
+                outcome = "deviation"
+            else:
+                problems = [*problems, f"line {known.line} of the deviations has no reason yet"]
         return records.Case(
             id=self.case.id,
             group=self.case.group,
@@ -116,7 +120,7 @@ class Trial:
             workers=tuple(adapter.name for adapter in self.adapters),
             outcome=outcome,
             seconds=round(self.seconds, 3),
-            problems=tuple(self.problems),
+            problems=tuple(problems),
             tasks=seen.shares() if seen else {},
             runs=len(self.case.runs),
             calls=sum(len(worker.of("call")) for worker in self.workers),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from conformance.harness import records
     from conformance.harness.adapters import Adapter
-    from conformance.harness.cases import Deviation
+    from conformance.harness.deviations import Deviation
     from conformance.harness.stage import Stage
     from conformance.json.values import Value
 

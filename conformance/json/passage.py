@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conformance.harness import records
-    from conformance.harness.cases import Deviation
+    from conformance.harness.deviations import Deviation
     from conformance.harness.stage import Stage
     from conformance.json.values import Value
 

@@ -14,10 +14,8 @@ from conformance.harness.cases import (
     FIXTURES,
     Case,
     CaseError,
-    Deviation,
     RunOf,
     load,
-    load_deviations,
 )
 from conformance.mixed.orders import EXPECTED
 
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 FILES = sorted((FIXTURES / "cases").rglob("*.yaml"))
 CASES = [case for path in FILES for case in load(path)]
 ALONE = [case for case in CASES if (FIXTURES / "cases/worker" / f"{case.group}.yaml").exists()]
-DEVIATIONS = load_deviations(FIXTURES / "deviations.toml")
 ADAPTERS = sorted(path.parent.name for path in WORKERS.glob("*/adapter.toml"))
 
 GOOD = """\
@@ -97,11 +94,6 @@ def test_every_mixed_case_has_an_expectation_and_asks_for_a_share() -> None:
     mixed = [case for case in CASES if case.group == "mixed"]
     assert {case.id for case in mixed} == EXPECTED.keys()
     assert all(case.expect["share"] > 0 for case in mixed)
-
-
-def test_every_deviation_names_a_case_and_an_adapter() -> None:
-    ids = {*(case.id for case in CASES), ANY_GRAPH.id}
-    assert [one for one in DEVIATIONS if one.case not in ids or one.worker not in ADAPTERS] == []
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
@@ -187,49 +179,6 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"- id: \xff\n")
     with pytest.raises(CaseError, match=str(path)):
         load(path)
-
-
-# Deviations.
-
-KNOWN = """\
-[[deviation]]
-worker = "deno"
-case = "some.case"
-holds = "is missing"
-reason = "it does not"
-reference = "somewhere"
-date = "2026-01-01"
-"""
-
-
-def test_deviations_are_read(tmp_path: Path) -> None:
-    path = write(tmp_path, KNOWN, "deviations.toml")
-    assert load_deviations(path) == [
-        Deviation("deno", "some.case", "is missing", "it does not", "somewhere", "2026-01-01")
-    ]
-    assert load_deviations(write(tmp_path, "", "empty.toml")) == []
-
-
-WRONG_DEVIATIONS = {
-    "no TOML": ("[[deviation]]", "[[deviation]", "line 1"),
-    "another table": ("[[deviation]]", "[[deviations]]", "deviations"),
-    "no table": (KNOWN, 'deviation = "deno"', ""),
-    "a key is missing": ('worker = "deno"\n', "", "worker"),
-    "an unknown key": ("reason", "resaon", "resaon"),
-    "a date": ('"2026-01-01"', "2026-01-01", "date"),
-    "a number": ('"it does not"', "7", "reason"),
-    "twice": (KNOWN, KNOWN + KNOWN, "given twice: deno: some.case"),
-}
-
-
-@pytest.mark.parametrize("name", WRONG_DEVIATIONS)
-def test_wrong_deviations_are_refused(name: str, tmp_path: Path) -> None:
-    old, new, words = WRONG_DEVIATIONS[name]
-    path = write(tmp_path, KNOWN.replace(old, new), "deviations.toml")
-    with pytest.raises(CaseError) as caught:
-        load_deviations(path)
-    assert str(path) in str(caught.value)
-    assert words in str(caught.value)
 
 
 # Adapters.

@@ -41,10 +41,10 @@ class Place:
         self.path = path
         self.results = path / "results"
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, module: str = "pytest") -> subprocess.Popen[str]:
         """Start the suite, in a session of its own as a terminal would have it."""
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "COVERAGE"))}
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+        command = [sys.executable, "-m", module, "-p", "no:cacheprovider", *arguments]
         return subprocess.Popen(
             [*command, "--results", str(self.results)],
             cwd=REPOSITORY,
@@ -56,9 +56,13 @@ class Place:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str) -> Outcome:
+    def run_script(self, *arguments: str) -> Outcome:
+        """Run the suite to its end as `scripts/conformance` does."""
+        return self.run(*arguments, module="conformance")
+
+    def run(self, *arguments: str, module: str = "pytest") -> Outcome:
         """Run the suite to its end."""
-        with self.start(*arguments) as process:
+        with self.start(*arguments, module=module) as process:
             try:
                 output, _ = process.communicate(timeout=LONG)
             finally:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conformance.harness.adapters import Adapter
-from conformance.harness.cases import Case, Deviation, RunOf
+from conformance.harness.cases import Case, RunOf
 from conformance.harness.databases import Database
+from conformance.harness.deviations import Deviation
 from conformance.harness.processes import NotSupported, WorkerProblem
 from conformance.harness.stage import Stage
 from conformance.harness.trial import Trial
@@ -93,7 +94,7 @@ def test_a_known_deviation_is_told_from_a_failure(
     trial = trial_of(tmp_path)
     trial.outcome = outcome
     trial.problems = [problem] if problem else []
-    deviation = Deviation("sh", CASE.id, "it does not", "too old", "somewhere", "2026-01-01")
+    deviation = Deviation(("sh",), CASE.id, "it does not", "too old", "somewhere", "2026-01-01")
     record = trial.record("again", deviation if known else None)
     assert record.outcome == recorded
     assert (record.deviation is not None) == known
