@@ -11,7 +11,7 @@ const RETRY_MS = 1000;
 
 type StepTask = StepTaskRecord<AnyFlow>;
 
-/** Serves the flow until `stop`, and then finishes what it has read. */
+/** Serves the flow until `stop`, or until its row says that it is to leave. */
 export async function work(
   flow: AnyFlow,
   options: WorkerOptions,
@@ -28,7 +28,7 @@ export async function work(
   say({ type: "ready", worker_id: workerId });
 
   while (!stop.aborted) {
-    await beat();
+    if (await beat()) return;
     try {
       const tasks = await claim(client, flow.slug, options, workerId);
       await atMost(options.max_concurrency ?? 10, tasks, (task) => execute(client, flow, task));
@@ -39,18 +39,24 @@ export async function work(
   }
 }
 
-/** A sign of life, if the last one is old enough. One that fails does not keep work waiting. */
-function heartbeat(sql: Sql, workerId: string, intervalMs: number): () => Promise<void> {
+/**
+ * A sign of life, if the last one is old enough; whether the worker is to leave, which the database
+ * can say from core 0.6.1 on. One that fails does not keep work waiting.
+ */
+function heartbeat(sql: Sql, workerId: string, intervalMs: number): () => Promise<boolean> {
   let last = -Infinity;
   return async () => {
-    if (performance.now() - last < intervalMs) return;
+    if (performance.now() - last < intervalMs) return false;
     try {
-      await sql`
-        UPDATE pgflow.workers SET last_heartbeat_at = clock_timestamp()
-        WHERE worker_id = ${workerId}`;
+      const [row] = await sql`
+        UPDATE pgflow.workers AS mine SET last_heartbeat_at = clock_timestamp()
+        WHERE worker_id = ${workerId}
+        RETURNING to_jsonb(mine) ->> 'deprecated_at' IS NOT NULL AS leave`;
       last = performance.now();
+      return row?.leave ?? false;
     } catch (error) {
       log("heartbeat failed", error);
+      return false;
     }
   };
 }
