@@ -85,8 +85,11 @@ def _check(stage: Stage, what: Mapping[str, Any]) -> None:
 
 
 def _stop(stage: Stage, roles: str | list[str]) -> None:
-    for worker in list(stage.working(roles)):
-        worker.stop(stage.within)
+    asked = list(stage.working(roles))
+    for worker in asked:
+        worker.ask_to_stop()
+    for worker in asked:
+        worker.wait_stopped(stage.within, "after SIGTERM")
 
 
 def _ask(stage: Stage, roles: str | list[str]) -> None:

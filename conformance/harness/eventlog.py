@@ -26,7 +26,9 @@ CREATE TABLE conformance.events (
     txid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     source text NOT NULL,
     old jsonb,
-    new jsonb
+    new jsonb,
+    ended_below xid8 NOT NULL DEFAULT pg_snapshot_xmin(pg_current_snapshot()),
+    begun_below xid8 NOT NULL DEFAULT pg_snapshot_xmax(pg_current_snapshot())
 );
 
 CREATE FUNCTION conformance.note() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -60,6 +62,8 @@ class Event:
         source: run, step, task, worker, message or archive.
         old: the row before, or None where it was inserted.
         new: the row after, or None where it was deleted.
+        ended_below: all transactions with a lower number had ended.
+        begun_below: no transaction with this number or a higher one had begun to write.
     """
 
     id: int
@@ -68,6 +72,8 @@ class Event:
     source: str
     old: dict[str, Any] | None
     new: dict[str, Any] | None
+    ended_below: int = 0
+    begun_below: int = 0
 
     @property
     def row(self) -> dict[str, Any]:
@@ -106,7 +112,8 @@ def watch_queue(connection: Connection, queue: str) -> None:
 def read(connection: Connection) -> list[Event]:
     """All that was noted, in order."""
     rows = connection.execute(
-        "SELECT id, at, txid::text::bigint, source, old, new FROM conformance.events ORDER BY id"
+        "SELECT id, at, txid::text::bigint, source, old, new, ended_below::text::bigint,"
+        " begun_below::text::bigint FROM conformance.events ORDER BY id"
     ).fetchall()
     return [Event(*row) for row in rows]  # type: ignore[arg-type]  # the table's own types
 

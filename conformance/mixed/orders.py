@@ -11,7 +11,8 @@ from conformance.harness.cases import FIXTURES, RunOf
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RUNS: Final = 300
+RUNS: Final = 150
+QUICK_RUNS: Final = 60
 _FIELDS: Final = (
     "quantity",
     "unit_price",

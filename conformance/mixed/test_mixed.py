@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance.harness.trial import Trial
-from conformance.mixed.orders import runs_of
+from conformance.mixed.orders import QUICK_RUNS, RUNS, runs_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +32,7 @@ def test_together(
     """Every run completes with the right result, and every language did a real share of it."""
     if len({adapter.language for adapter in session.adapters}) < 2:
         pytest.skip("a mixed fleet takes workers of two languages; only one was asked for")
-    trial = Trial(
-        replace(case, runs=runs_of(case.id)), session.adapters, tmp_path, session.patience, core
-    )
+    runs = runs_of(case.id, QUICK_RUNS if session.quick else RUNS)
+    trial = Trial(replace(case, runs=runs), session.adapters, tmp_path, session.patience, core)
     trial.run(cluster)
     conclude(trial)
