@@ -290,7 +290,7 @@ def test_nothing_is_left_of_a_run_that_is_ended(
         assert isinstance(done.records[-1], End)
         made = {"results.jsonl", "report.html", "junit.xml", "summary.md", "badge.svg"}
         assert {path.name for path in done.folder.iterdir()} == made
-        assert "Incomplete" not in (done.folder / "summary.md").read_text(encoding="utf-8")
+        assert "exit code 2" in (done.folder / "summary.md").read_text(encoding="utf-8")
     else:
         assert process.returncode == -number
 
