@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -91,6 +93,16 @@ class TestRender:
         done = run("render", str(tmp_path))
         assert done.exit_code == 2
         assert "results.jsonl" in done.output
+
+
+def test_the_page_says_what_the_commands_take() -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "reports.md"
+    calls = re.findall(r"^pgflow-conformance (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(calls) == 6
+    for call in calls:
+        name, *words = shlex.split(call.partition(">")[0], comments=True)
+        taken = {option for one in main.commands[name].params for option in one.opts}
+        assert {word for word in words if word.startswith("--")} <= taken
 
 
 class TestOldStreams:
