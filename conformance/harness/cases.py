@@ -76,6 +76,7 @@ class Case:
         reference: where the promise is made.
         flow: the flow of the fixture, with instructions.
         worker: the worker's options.
+        roles: what a role's worker has beyond those, by role.
         runs: what is started.
         expect: of the case as a whole: `at_once` (the most tasks at the same time), `stopped`
             (the worker's row says so), `share` (the least part of the tasks for each language),
@@ -102,6 +103,7 @@ class Case:
     quick: bool = False
     suspends: tuple[str, ...] = ()
     within: float = DEFAULT_WITHIN
+    roles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def admits(self, core: str) -> bool:
         """Whether it is about this version of the core.
@@ -185,6 +187,7 @@ def _case(given: Mapping[str, Any]) -> Case:
         reference=given["reference"],
         flow=given["flow"],
         worker=given.get("worker", {}),
+        roles=given.get("roles", {}),
         runs=tuple(RunOf(run["input"], run.get("expect", {})) for run in given.get("runs", [])),
         expect=given.get("expect", {}),
         acts=tuple(given.get("acts", ())),

@@ -105,7 +105,7 @@ class Stage:
         before = sum(worker.adapter.name == adapter.name for worker in self.workers)
         name = f"{adapter.name}-{before + 1}" if before else adapter.name
         url = self.proxy.url(role) if self.proxy else self.url or self.database.url
-        environ = environment(url, self._fixture(name))
+        environ = environment(url, self._fixture(name, role))
         log = self.folder / f"{name}.log"
         worker = WorkerProcess(adapter, environ, log, patience=self.patience, name=name)
         self.workers.append(worker)
@@ -200,9 +200,9 @@ class Stage:
         begun = len(self.run_ids)
         return self.case.runs[begun : None if most is None else begun + most]
 
-    def _fixture(self, name: str) -> Path:
+    def _fixture(self, name: str, role: str = "") -> Path:
         path = self.folder / f"{name}.json"
-        worker = {"name": name, **self.case.worker}
+        worker = {"name": name, **self.case.worker, **self.case.roles.get(role, {})}
         fixture = {"flow": self.case.flow, "worker": worker}
         try:
             text = encode(fixture)
