@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from conformance.commands.attach import attach
 from conformance.commands.compare import compare
 from conformance.commands.render import render
 
@@ -13,5 +14,6 @@ def main() -> None:
     """Check an adapter, and make reports again, of the pgflow conformance suite."""
 
 
+main.add_command(attach)
 main.add_command(compare)
 main.add_command(render)

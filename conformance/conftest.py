@@ -10,6 +10,7 @@ import pytest
 from conformance.core import evidence
 from conformance.harness import cases, conclusion, deviations, selection
 from conformance.harness.adapters import AdapterError, find
+from conformance.harness.attaching import check_attached
 from conformance.harness.cases import FIXTURES, Case, CaseError
 from conformance.harness.databases import CORE, Cluster
 from conformance.harness.deviations import DeviationsError
@@ -22,6 +23,7 @@ from conformance.harness.plugin import (
     session_of,
 )
 from conformance.harness.session import USUAL_CORES
+from conformance.harness.stage import ROLES
 from pgflow_ref.profiles import ProfileError, known, load
 
 if TYPE_CHECKING:
@@ -59,6 +61,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--explain",
         metavar="CASE",
         help="show all of a case: promise, flow, what is done and expected; start nothing",
+    )
+    group.addoption(
+        "--attach",
+        action="append",
+        metavar="ROLE or NAME",
+        help="wait until a person has started this worker, under a debugger, say: a role such as"
+        " 'first', or a name such as 'python' or 'python-2'",
     )
     group.addoption(
         "--results",
@@ -139,6 +148,7 @@ def pytest_configure(config: pytest.Config) -> None:
             raise ValueError("--differential-minutes must be more than 0")  # noqa: TRY301
         if len(set(found)) < len(found):
             raise AdapterError(f"two workers have one name: {', '.join(found)}")  # noqa: TRY301
+        check_attached(config.getoption("--attach") or (), ROLES, found)
         evidence.decode(config.getoption("--replay") or evidence.encode([]))
         known_here = deviations.load(deviations_path(config))
     except (AdapterError, DeviationsError, ProfileError, ValueError) as error:
@@ -146,14 +156,18 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--list") or config.getoption("--explain"):
         config.pluginmanager.register(Lister(config, known_here), "conformance-lister")
         return
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if config.getoption("--attach") and capture is not None:
+        capture.stop_global_capturing()  # what a person has to do is said during a test
+        config.pluginmanager.unregister(capture)
     folder = Path(config.rootpath, config.getoption("--results"))
     config.pluginmanager.register(Conductor(config, names, folder), "conformance-conductor")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """What is only looked at needs one process."""
-    if config.getoption("--list") or config.getoption("--explain"):
+    """What is looked at, or played with a person, needs one process."""
+    if any(map(config.getoption, ("--list", "--explain", "--attach"))):
         one_process(config)
 
 

@@ -54,6 +54,7 @@ class Adapter:
         command: the command line, to which the suite adds one word.
         prepare: a command to be run once before all cases, or empty.
         hello: how it introduced itself, once it has been asked.
+        attach: the roles and names in which a person starts it.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Adapter:
     command: tuple[str, ...]
     prepare: tuple[str, ...] = ()
     hello: Hello = Hello()
+    attach: tuple[str, ...] = ()
 
 
 def find(wanted: str) -> Adapter:

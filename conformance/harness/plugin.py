@@ -110,6 +110,7 @@ class Conductor:
                     self.config.getoption("--core-patch"),
                     self.seed,
                     self.config.getoption("--quick"),
+                    tuple(self.config.getoption("--attach") or ()),
                 )
                 self.session, self._server = open_session(choice, self._say)
                 self.suite = self.session.suite()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -43,6 +44,7 @@ class Choice:
         patch: a file of SQL to run after the core's own, or None.
         seed: what all that is random is made from.
         quick: whether it is to be over soon, and may show less.
+        attach: the roles or names of workers that a person starts.
     """
 
     workers: tuple[str, ...]
@@ -51,6 +53,7 @@ class Choice:
     patch: str | None = None
     seed: int = 0
     quick: bool = False
+    attach: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class Session:
                 tuple(one["command"]),
                 tuple(one["prepare"]),
                 Hello(**{**one["hello"], "capabilities": tuple(one["hello"]["capabilities"])}),
+                tuple(one["attach"]),
             )
             for one in given.pop("adapters")
         )
@@ -131,7 +135,9 @@ def open_session(choice: Choice, say: Callable[[str], None]) -> tuple[Session, E
         AdapterError, PgflowError, PatchError: the suite cannot run; the message says why.
     """
     patch = None if choice.patch is None else read_patch(Path(choice.patch))
-    adapters = tuple(_prepared(find(name), say) for name in choice.workers)
+    adapters = tuple(
+        replace(_prepared(find(name), say), attach=choice.attach) for name in choice.workers
+    )
     say("starting PostgreSQL")
     server = EmbeddedPostgres().start()
     try:
@@ -145,7 +151,7 @@ def open_session(choice: Choice, say: Callable[[str], None]) -> tuple[Session, E
         raise
     session = Session(
         server=server.url(),
-        patience=choice.patience,
+        patience=math.inf if choice.attach else choice.patience,  # people take their time
         adapters=adapters,
         cores=cores,
         postgresql=server.version,

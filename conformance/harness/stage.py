@@ -7,10 +7,12 @@ several take turns, in the order in which they were given.
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from conformance.harness import attaching
 from conformance.harness.contract import mistake
 from conformance.harness.processes import Word, WorkerProblem, WorkerProcess, environment
 from pgflow_ref.errors import NotJson
@@ -107,6 +109,9 @@ class Stage:
         url = self.proxy.url(role) if self.proxy else self.url or self.database.url
         environ = environment(url, self._fixture(name, role))
         log = self.folder / f"{name}.log"
+        if {role, name, adapter.name} & set(adapter.attach):
+            adapter, waits_in = attaching.waiting(adapter, environ, name)
+            self.stack.callback(shutil.rmtree, waits_in)
         worker = WorkerProcess(adapter, environ, log, patience=self.patience, name=name)
         self.workers.append(worker)
         self.roles[role] = worker
