@@ -154,6 +154,14 @@ class Run:
                 found.setdefault(key, (loss, []))[1].append(loss.route)
         return sorted(found.values(), key=lambda pair: bool(pair[0].excuse))
 
+    def excused(self) -> dict[str, list[tuple[Loss, list[tuple[str, ...]]]]]:
+        """The losses that are known, each with its ways, by why they are."""
+        found: dict[str, list[tuple[Loss, list[tuple[str, ...]]]]] = {}
+        for loss, ways in self.harmed():
+            if loss.excuse:
+                found.setdefault(loss.excuse, []).append((loss, ways))
+        return found
+
     def name(self, case: Case) -> str:
         """A case's id, and its core where that is not the one that goes without saying."""
         usual = self.suite is None or not case.core or case.core == self.suite.usual.version

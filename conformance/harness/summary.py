@@ -41,6 +41,7 @@ _STYLES: Final[dict[Outcome, str]] = {
 _BAR: Final = 24  # cells of a share bar
 _LOG_LINES: Final = 3
 _SLOWEST: Final = 5
+_NAMES: Final = 8  # of values, in one line
 _FILLS: Final = (("█", "blue"), ("▒", "yellow"), ("▓", "magenta"), ("░", "cyan"))
 # For terminals that cannot show more; every symbol stands next to a word that says the same.
 _ASCII: Final = str.maketrans({**dict(zip("✓✗≈↑○·█▒▓░", "+x~^o.#=%:", strict=True)), "…": "..."})
@@ -259,11 +260,11 @@ def _deviations(run: Run) -> Table | None:
     known = [case for case in run.cases if case.outcome == "deviation"]
     if not known:
         return None
-    grid = _grid(1, 30, 16, None)
+    grid = _grid(1, None)
     for case in known:
         reason = case.deviation.reason if case.deviation else "no reason is recorded"
-        cells = (SYMBOLS["deviation"], run.name(case), fleet(case.workers), reason)
-        grid.add_row(*(_text(cell, "dim") for cell in cells))
+        said = f"{run.name(case)}, {fleet(case.workers)}: {reason}"
+        grid.add_row(*(_text(cell, "dim") for cell in (SYMBOLS["deviation"], said)))
     return grid
 
 
@@ -271,13 +272,16 @@ def _losses(run: Run) -> Group | None:
     """The losses, those that nobody knew of first; what came through is only counted."""
     if not run.losses:
         return None
-    grid = _grid(1, 24, None)
+    grid = _grid(1, None)
     for loss, routes in run.harmed():
-        known = f" ({loss.excuse})" if loss.excuse else ""
-        said = f"{_routes(routes)}: came as {short(loss.came, 60)}{known}"
-        mark = SYMBOLS["deviation" if loss.excuse else "failed"]
-        cells = (mark, loss.value, said)
-        grid.add_row(*(_text(cell, "dim" if loss.excuse else "red") for cell in cells))
+        if not loss.excuse:
+            said = f"{loss.value} came as {short(loss.came, 60)} on {_routes(routes)}"
+            grid.add_row(Text(SYMBOLS["failed"], style="red"), _text(said, "red"))
+    for excuse, known in run.excused().items():
+        names = list(dict.fromkeys(loss.value for loss, _ in known))
+        said = f"{', '.join(names[:_NAMES])}"
+        said += f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        grid.add_row(Text(SYMBOLS["deviation"], style="dim"), _text(f"{said}: {excuse}", "dim"))
     values = len({loss.value for loss in run.losses})
     ways = len({loss.route for loss in run.losses})
     unharmed = sum(not loss.came for loss in run.losses)

@@ -145,7 +145,8 @@ class TestMarkdown:
         assert "<h3>2 of 3 wrong workers were caught</h3>" in html
         assert "<strong>outputs.falsy should have failed</strong>" in html
         assert "JSON on 9 ways: 79 of 90 values came unharmed" in html
-        assert "<td>plain → plain</td>" in html
+        assert "<td>came as <code>0</code> on plain → plain</td>" in html
+        assert "<td><code>2^53+1</code> <code>400 digits</code></td>" in html
         assert "JavaScript has no integers above 2^53." in html
 
     def test_hostile_text_is_only_text(self) -> None:
