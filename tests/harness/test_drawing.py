@@ -67,8 +67,8 @@ class TestDrawing:
 
     def test_lost_tasks_are_drawn_but_in_nobodys_hands(self) -> None:
         lost = Span("deno", "a", "r", 1.0, None, "started")
-        done = Span("python", "a", "r", 0.0, 10.0, "completed")
-        drawn = drawing.draw(mixed(timeline=(lost, done)))
+        done = [Span("python", "a", "r", at * 0.5, at * 0.5 + 0.5, "completed") for at in range(20)]
+        drawn = drawing.draw(mixed(timeline=(lost, *done)))
         assert drawn is not None
         assert drawn.peak == pytest.approx(1.0)
         assert drawn.lanes[1].open == 1
@@ -82,6 +82,12 @@ class TestDrawing:
         assert drawn is not None
         assert all(0 <= at <= 100 for at, _ in drawn.ticks)
         page_of([SUITE, mixed(timeline=(Span("deno", "a", "r", *span, "completed"),)), END])
+
+    def test_a_few_tasks_have_no_curve(self) -> None:
+        spans = tuple(Span("deno", "a", "r", at, at + 1, "completed") for at in range(5))
+        drawn = drawing.draw(mixed(timeline=spans))
+        assert drawn is not None
+        assert drawn.curves == ()
 
     def test_nothing_to_draw(self) -> None:
         assert drawing.draw(case()) is None

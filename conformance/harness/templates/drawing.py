@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _WIDTH: Final = 10_000  # of a timeline in its own units, so that every position is an integer
 BARS: Final = 3_000  # drawn in one timeline: more cannot be told apart on any screen
 _BINS: Final = 120  # points of the curve above a timeline
+_TELLING: Final = 20  # tasks, of which a curve says more than their bars
 CURVE: Final = 64  # its height in pixels
 _SHADES: Final = 4  # of one colour, by step
 _LANE: Final = 96  # pixels that a lane should not exceed
@@ -189,7 +190,8 @@ def draw(case: Case, limit: int = BARS) -> Timeline | None:
             by_worker.setdefault(fault.worker, [])
     shown = _thin(case.timeline, limit)
     steps = tuple(dict.fromkeys(span.step for span in case.timeline))
-    curves, peak = _curves(by_worker, length) if len(by_worker) > 1 else ((), 0.0)
+    telling = len(by_worker) > 1 and len(case.timeline) >= _TELLING
+    curves, peak = _curves(by_worker, length) if telling else ((), 0.0)
     return Timeline(
         seconds=length,
         lanes=tuple(

@@ -152,8 +152,13 @@ def _place(
         height=height,
         boxes=tuple(boxes),
         curves=tuple(_curve(ends[a], ends[b], passes=not isinstance(b, str)) for a, b in links),
-        said=f"{len(needs)} steps in {len(columns)} layers, {edges} dependencies",
+        said=f"{len(needs)} steps in {_counted(len(columns), 'layer')},"
+        f" {_counted(edges, 'dependency', 'dependencies')}",
     )
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def _room(name: _Name) -> int:
