@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import shutil
+import sys
 import time
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
@@ -18,7 +20,8 @@ from conformance.harness.adapters import AdapterError
 from conformance.harness.cases import FIXTURES
 from conformance.harness.deviations import DeviationsError
 from conformance.harness.deviations_update import rewritten, update, write
-from conformance.harness.run import SYMBOLS, WORDS, Run
+from conformance.harness.progress import Display, Lines, Progress, is_watched
+from conformance.harness.run import Run
 from conformance.harness.selection import MARK as REFUSED
 from conformance.harness.selection import refuse
 from conformance.harness.session import Choice, PatchError, Session, open_session
@@ -94,10 +97,14 @@ class Conductor:
         self.cases: list[records.Case] = []
         self.found: list[records.Record] = []
         self.hellos: dict[str, records.Worker] = {}
-        self.expected = 0
         self.refused: str | None = None
         self.said_of_deviations: list[str] = []
         self._server: EmbeddedPostgres | None = None
+        self.progress: Progress = (
+            Display(os.dup(sys.stdout.fileno()))
+            if is_watched(config)
+            else Lines(self._print, quiet=config.get_verbosity() != 0)
+        )
 
     def open(self) -> Session:
         """The session; it is opened at the first call."""
@@ -112,7 +119,7 @@ class Conductor:
                     self.config.getoption("--quick"),
                     tuple(self.config.getoption("--attach") or ()),
                 )
-                self.session, self._server = open_session(choice, self._say)
+                self.session, self._server = open_session(choice, self.progress.say)
                 self.suite = self.session.suite()
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._stream().write_text(records.to_line(self.suite) + "\n", encoding="utf-8")
@@ -139,12 +146,26 @@ class Conductor:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Learn how many cases there are."""
-        self.expected = max(self.expected, len(session.items))
+        self.progress.expect(len(session.items))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         """The same in a parallel run, where every process collects them all."""
-        self.expected = max(self.expected, len(ids))
+        self.progress.expect(len(ids))
+
+    def pytest_sessionstart(self) -> None:
+        """Keep pytest's own dots out of a display."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and isinstance(self.progress, Display):
+            reporter.showfspath = False
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """A test begins, in whatever process."""
+        self.progress.begin(_short(nodeid))
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """It is over."""
+        self.progress.finish(_short(nodeid))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(
@@ -169,6 +190,7 @@ class Conductor:
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the report; a run in which nothing was shown has not passed."""
+        self.progress.close()
         exitstatus = session.exitstatus = exit_code(exitstatus)
         if self.suite is None or self.refused is not None:
             return
@@ -204,6 +226,7 @@ class Conductor:
 
     def pytest_unconfigure(self) -> None:
         """Be rid of the server, whatever happened."""
+        self.progress.close()
         if self._server is not None:
             self._server.stop()
 
@@ -240,16 +263,7 @@ class Conductor:
             stream.writelines(records.to_line(one) + "\n" for one in (case, *more))
         for worker in workers:
             self.hellos.setdefault(worker.name, worker)
-        if self.config.get_verbosity() == 0:
-            count = f"{len(self.cases):3}/{max(self.expected, len(self.cases))}"
-            mark, word = SYMBOLS[case.outcome], WORDS[case.outcome]
-            said = f"  {case.note}" if case.outcome == "passed" and case.note else ""
-            said = said if case.outcome == "passed" else f"  {word}"
-            who = " + ".join(case.workers) or f"core {case.core}"
-            self._print(f"{count} {mark} {case.id:<30} {who:<16} {case.seconds:5.1f} s{said}")
-
-    def _say(self, text: str) -> None:
-        self._print(f"conformance: {text} …")
+        self.progress.add(case)
 
     def _print(self, line: str) -> None:
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
@@ -261,6 +275,17 @@ class Conductor:
             reporter.ensure_newline()
             reporter.write_line(line)
             reporter.flush()
+
+
+def _short(nodeid: str) -> str:
+    """A test's name for a line with several: what stands in its brackets, if there are any.
+
+    Example:
+        >>> _short("conformance/worker/test_worker.py::test_alone[python-retry.once-0.5.0]")
+        'python-retry.once-0.5.0'
+    """
+    name = nodeid.rpartition("::")[2]
+    return name.partition("[")[2].removesuffix("]") or name
 
 
 def exit_code(of_pytest: int) -> int:

@@ -41,7 +41,9 @@ class Place:
         self.path = path
         self.results = path / "results"
 
-    def start(self, *arguments: str, module: str = "pytest") -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, module: str = "pytest", stdout: int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         """Start the suite, in a session of its own as a terminal would have it."""
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "COVERAGE"))}
         command = [sys.executable, "-m", module, "-p", "no:cacheprovider", *arguments]
@@ -50,7 +52,7 @@ class Place:
             cwd=REPOSITORY,
             env={**environ, "TMPDIR": str(self.path)},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
