@@ -7,6 +7,7 @@ import click
 from conformance.commands.attach import attach
 from conformance.commands.compare import compare
 from conformance.commands.render import render
+from conformance.commands.smoke import smoke
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,3 +18,4 @@ def main() -> None:
 main.add_command(attach)
 main.add_command(compare)
 main.add_command(render)
+main.add_command(smoke)
