@@ -241,7 +241,7 @@ def _caught(control: Control | None) -> str:
 
 def _shares(before: Run, after: Run) -> Iterator[Change]:
     for old, new in _pairs(before, after):
-        a, b = before.work(old), after.work(new)
+        a, b = before.shares(old), after.shares(new)
         if not new.mixed or not sum(a.values()) or not sum(b.values()):
             continue
         moved = [

@@ -250,5 +250,5 @@ def _together(run: Run) -> dict[str, int]:
     """The tasks of all mixed cases by worker."""
     sums: Counter[str] = Counter()
     for case in run.mixed:
-        sums.update(run.work(case))
+        sums.update(run.shares(case))
     return {name: sums[name] for name in run.workers if name in sums}

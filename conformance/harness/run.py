@@ -22,7 +22,7 @@ from conformance.harness.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 WORDS: Final[dict[Outcome, str]] = {
     "passed": "passed",
@@ -93,6 +93,14 @@ class Run:
         """The tasks of a case by worker: always in the same order, and idle workers too."""
         there = {*case.workers, *case.tasks}
         return {name: case.tasks.get(name, 0) for name in self.workers if name in there}
+
+    def shares(self, case: Case) -> dict[str, int]:
+        """The same by worker, where `python-2` is another process of `python`."""
+        sums: dict[str, int] = {}
+        for name, tasks in self.work(case).items():
+            of = kin(name, case.workers)
+            sums[of] = sums.get(of, 0) + tasks
+        return sums
 
     @property
     def mixed(self) -> tuple[Case, ...]:
@@ -210,6 +218,17 @@ def _success_sentence(counts: Counter[Outcome]) -> str:
     rest += [f"{unsupported:,} unsupported"] if unsupported else []
     kept = f"{counts['passed']:,} of {counts.total():,} results keep their promise"
     return f"{kept}; {' and '.join(rest)}."
+
+
+def kin(name: str, workers: Collection[str]) -> str:
+    """The worker that a process belongs to: its own name, without a number that sets it apart.
+
+    Example:
+        >>> kin("python-2", ("python", "deno")), kin("go-2", ("go-2",)), kin("x-2", ())
+        ('python', 'go-2', 'x-2')
+    """
+    of, _, number = name.rpartition("-")
+    return of if name not in workers and of in workers and number.isdigit() else name
 
 
 def column(case: Case) -> str:

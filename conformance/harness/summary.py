@@ -224,12 +224,12 @@ def _shares(run: Run) -> Group | None:
         return None
     fills = {name: _FILLS[at % len(_FILLS)] for at, name in enumerate(run.workers)}
     legend = Text()
-    for name in dict.fromkeys(name for case in run.mixed for name in run.work(case)):
+    for name in dict.fromkeys(name for case in run.mixed for name in run.shares(case)):
         fill, style = fills[name]
         legend.append(f"{fill * 2} ", style=style).append(f"{printable(name)}   ")
     grid = _grid(24, None, None)
     for case in run.mixed:
-        work = run.work(case)
+        work = run.shares(case)
         bar = Text(no_wrap=True)
         for name, cells in split(work, _BAR).items():
             bar.append(fills[name][0] * cells, style=fills[name][1])

@@ -88,6 +88,10 @@ class TestVerdict:
             "1 value lost on the way; 1 of 1 passed.",
         )
 
+    def test_processes_of_a_worker_share_its_share(self) -> None:
+        run = Run.of([SUITE, mixed(tasks={"python": 3, "deno-2": 4, "python-3": 5, "ghost-2": 1})])
+        assert run.shares(run.cases[0]) == {"python": 8, "deno": 4, "ghost-2": 1}
+
     def test_idle_workers_are_seen(self) -> None:
         run = Run.of([SUITE, mixed(tasks={"deno": 3})])
         assert run.work(run.cases[0]) == {"python": 0, "deno": 3}

@@ -11,6 +11,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from conformance.harness.run import kin
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -165,9 +167,7 @@ def colors(workers: Sequence[Worker], names: Sequence[str]) -> dict[str, Color]:
     used: dict[str, int] = {}
     chosen = {}
     for name in names:
-        # "python-2" is another process of "python", though it did not introduce itself.
-        kin = (known for known in languages if name.startswith(f"{known}-"))
-        language = languages.get(name) or languages.get(next(kin, ""), name)
+        language = languages.get(kin(name, languages), name)
         nth = used.get(language, 0)
         used[language] = nth + 1
         other = others.setdefault(language, len(others)) if language not in _HUES else 0
