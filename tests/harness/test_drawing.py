@@ -89,6 +89,16 @@ class TestDrawing:
         assert drawn is not None
         assert drawn.curves == ()
 
+    def test_a_long_time_in_which_nothing_happens_is_left_out(self) -> None:
+        spans = tuple(Span("deno", "a", "r", 50.0 + at, 51.0 + at, "completed") for at in range(10))
+        drawn = drawing.draw(mixed(timeline=spans, faults=(Fault(55.0, "deno", "kill"),)))
+        assert drawn is not None
+        assert drawn.seconds == pytest.approx(10.3)
+        assert drawn.lanes[1].bars[0].path == "M291 7h9709"
+        assert drawn.lanes[1].marks[0].at == pytest.approx(51.46, abs=0.01)
+        assert [label for _, label in drawn.ticks] == ["50 s", "52 s", "54 s", "56 s", "58 s"]
+        assert drawn.ticks[0][0] == pytest.approx(2.91, abs=0.01)
+
     def test_nothing_to_draw(self) -> None:
         assert drawing.draw(case()) is None
 

@@ -28,6 +28,8 @@ _LANE: Final = 96  # pixels that a lane should not exceed
 _ROWS: Final = 100  # of a lane, after which tasks are drawn over each other
 _LEAST: Final = 8  # units that the shortest task is drawn with
 _SEEN: Final = 4  # units between two bars that nobody could see; they are drawn as one
+_IDLE: Final = 0.15  # of the time before the first task, beyond which it is left out
+_LEAD: Final = 0.03  # of the rest, which is kept of it
 _NUMBERED: Final = 30  # faults, in one picture
 
 # A colour is a hue here, and its lightness is the style sheet's business, by light and dark.
@@ -180,8 +182,7 @@ def draw(case: Case, limit: int = BARS) -> Timeline | None:
     """Work out the picture of a case; None where there is nothing to draw."""
     if not case.timeline:
         return None
-    ends = [max(span.start, span.end or 0.0) for span in case.timeline]
-    length = max(*ends, *(fault.at for fault in case.faults), 0.001)
+    axis = _axis(case)
     by_worker: dict[str, list[Span]] = {name: [] for name in case.workers}
     for span in sorted(case.timeline, key=lambda span: span.start):
         by_worker.setdefault(span.worker, []).append(span)
@@ -191,34 +192,60 @@ def draw(case: Case, limit: int = BARS) -> Timeline | None:
     shown = _thin(case.timeline, limit)
     steps = tuple(dict.fromkeys(span.step for span in case.timeline))
     telling = len(by_worker) > 1 and len(case.timeline) >= _TELLING
-    curves, peak = _curves(by_worker, length) if telling else ((), 0.0)
+    curves, peak = _curves(by_worker, axis) if telling else ((), 0.0)
     return Timeline(
-        seconds=length,
+        seconds=axis.length,
         lanes=tuple(
             _lane(
-                (name, _marks(name, case.faults, length)),
+                (name, _marks(name, case.faults, axis)),
                 spans,
                 [span for span in spans if id(span) in shown],
                 steps,
-                length,
+                axis,
             )
             for name, spans in by_worker.items()
         ),
         curves=curves,
         peak=peak,
-        ticks=_ticks(length),
+        ticks=_ticks(axis),
         faults=_done(case.faults),
         drawn=len(shown),
         tasks=len(case.timeline),
     )
 
 
-def _marks(worker: str, faults: Sequence[Fault], length: float) -> tuple[Mark, ...]:
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """The time that a picture shows, in seconds of the case."""
+
+    origin: float
+    length: float
+
+    def part(self, seconds: float) -> float:
+        """Where a moment is, from 0 to 1."""
+        return min(max(seconds - self.origin, 0.0) / self.length, 1.0)
+
+    @property
+    def end(self) -> float:
+        """The last moment that is shown."""
+        return self.origin + self.length
+
+
+def _axis(case: Case) -> _Axis:
+    """From the start of a case to its end, but without a long time in which nothing happens."""
+    faults = [fault.at for fault in case.faults]
+    end = max(*(max(span.start, span.end or 0.0) for span in case.timeline), *faults, 0.001)
+    begin = max(min(*(span.start for span in case.timeline), *faults, end), 0.0)
+    origin = begin - _LEAD * (end - begin) if begin > _IDLE * end else 0.0
+    return _Axis(max(origin, 0.0), max(end - max(origin, 0.0), 0.001))
+
+
+def _marks(worker: str, faults: Sequence[Fault], axis: _Axis) -> tuple[Mark, ...]:
     """The faults of a lane: its worker's own, and what was done to all."""
     numbered = len(faults) <= _NUMBERED
     return tuple(
         Mark(
-            round(100 * min(max(fault.at, 0.0), length) / length, 2),
+            round(100 * axis.part(fault.at), 2),
             number if numbered else 0,
             f"{fault.at:.2f} s: {fault.what}",
         )
@@ -260,15 +287,14 @@ def _lane(
     spans: Sequence[Span],
     shown: Sequence[Span],
     steps: Sequence[str],
-    length: float,
+    axis: _Axis,
 ) -> Lane:
-    rows = _rows(shown, length)
+    rows = _rows(shown, axis)
     pitch = max(2, min(14, _LANE // (max(rows, default=0) + 1)))
-    scale = _WIDTH / length
     found: dict[tuple[str, str], dict[int, list[list[int]]]] = {}
     for span, row in zip(shown, rows, strict=True):
-        left = max(0, round(span.start * scale))
-        right = max(min(_WIDTH, round(_end(span, length) * scale)), left + _LEAST)
+        left = round(_WIDTH * axis.part(span.start))
+        right = max(round(_WIDTH * axis.part(_end(span, axis))), left + _LEAST)
         lines = found.setdefault((span.step, span.status), {}).setdefault(row, [])
         if lines and left - lines[-1][1] <= _SEEN:
             lines[-1][1] = max(lines[-1][1], right)
@@ -300,12 +326,12 @@ def _path(by_row: Mapping[int, Sequence[Sequence[int]]], pitch: int) -> str:
     )
 
 
-def _end(span: Span, length: float) -> float:
+def _end(span: Span, axis: _Axis) -> float:
     """Where a span ends in the picture: what was never reported goes on to the edge."""
-    return length if span.end is None else max(span.end, span.start)
+    return axis.end if span.end is None else max(span.end, span.start)
 
 
-def _rows(spans: Sequence[Span], length: float) -> list[int]:
+def _rows(spans: Sequence[Span], axis: _Axis) -> list[int]:
     """Give each span, in order of their starts, the topmost row that is free at its start."""
     busy: list[tuple[float, int]] = []
     free: list[int] = []
@@ -314,33 +340,33 @@ def _rows(spans: Sequence[Span], length: float) -> list[int]:
         while busy and busy[0][0] <= span.start:
             heapq.heappush(free, heapq.heappop(busy)[1])
         row = heapq.heappop(free) if free else len(busy)
-        heapq.heappush(busy, (_end(span, length), row))
+        heapq.heappush(busy, (_end(span, axis), row))
         rows.append(row % _ROWS)
     return rows
 
 
 def _curves(
-    by_worker: Mapping[str, Sequence[Span]], length: float
+    by_worker: Mapping[str, Sequence[Span]], axis: _Axis
 ) -> tuple[tuple[tuple[str, str], ...], float]:
     """The number of tasks in each worker's hands over time, one area on top of the other."""
     base = [0.0] * _BINS
     layers = []
     for worker, spans in by_worker.items():
-        top = [low + high for low, high in zip(base, _in_hand(spans, length), strict=True)]
+        top = [low + high for low, high in zip(base, _in_hand(spans, axis), strict=True)]
         layers.append((worker, base, top))
         base = top
     peak = max(base) or 1.0
     return tuple((worker, _area(low, high, peak)) for worker, low, high in layers), max(base)
 
 
-def _in_hand(spans: Sequence[Span], length: float) -> list[float]:
+def _in_hand(spans: Sequence[Span], axis: _Axis) -> list[float]:
     """The mean number of tasks in hand, for each of the bins that the time is cut into."""
-    width = length / _BINS
+    width = axis.length / _BINS
     sums = [0.0] * _BINS
     for span in spans:
         if span.end is None:
             continue  # whose worker is gone, so it is in nobody's hands for most of that time
-        start, end = max(span.start, 0.0), span.end
+        start, end = max(span.start - axis.origin, 0.0), span.end - axis.origin
         for at in range(min(int(start / width), _BINS - 1), min(int(end / width), _BINS - 1) + 1):
             sums[at] += max(0.0, min(end, (at + 1) * width) - max(start, at * width)) / width
     return sums
@@ -357,10 +383,11 @@ def _area(low: Sequence[float], high: Sequence[float], peak: float) -> str:
     return f"M{'L'.join([*points(high), *reversed(points(low))])}z"
 
 
-def _ticks(length: float) -> tuple[tuple[float, str], ...]:
+def _ticks(axis: _Axis) -> tuple[tuple[float, str], ...]:
     """At most nine round times, none so near the right edge that its label would be cut."""
-    rough = length / 8
+    rough = axis.length / 8
     power = 10 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
-    count = int(length * 0.93 / step)
-    return tuple((100 * at * step / length, f"{at * step:g} s") for at in range(count + 1))
+    first, last = math.ceil(axis.origin / step), int((axis.origin + axis.length * 0.93) / step)
+    times = [round(at * step, 9) for at in range(first, last + 1)]
+    return tuple((100 * axis.part(time), f"{time:.10g} s") for time in times)
