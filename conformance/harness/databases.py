@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 CORE: Final = "0.5.0"
 """The core that workers are tested on, where none is asked for."""
 
+# A worker that locks what the harness reads fails its case, and does not stop the suite.
+_PATIENT: Final = "-c lock_timeout=15s"
+
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
@@ -42,7 +45,9 @@ class Database:
     def connection(self) -> Connection:
         """A connection that commits by itself: a new one, if the one before was lost."""
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(self.url, autocommit=True)
+            self._connection = psycopg.connect(
+                self.url, autocommit=True, application_name=eventlog.HARNESS, options=_PATIENT
+            )
         return self._connection
 
     def close(self) -> None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from conformance.harness.databases import Connection
 
 _FRACTION: Final = re.compile(r"\.\d+")
+HARNESS: Final = "pgflow-conformance"
+"""What the harness's own connections call themselves (`application_name`)."""
+
 _SETUP: Final = """
 CREATE SCHEMA conformance;
 
@@ -28,27 +31,70 @@ CREATE TABLE conformance.events (
     old jsonb,
     new jsonb,
     ended_below xid8 NOT NULL DEFAULT pg_snapshot_xmin(pg_current_snapshot()),
-    begun_below xid8 NOT NULL DEFAULT pg_snapshot_xmax(pg_current_snapshot())
+    begun_below xid8 NOT NULL DEFAULT pg_snapshot_xmax(pg_current_snapshot()),
+    origin text NOT NULL,
+    statement text,
+    depth integer NOT NULL DEFAULT pg_trigger_depth()
 );
 
+-- Who writes: the harness, a function that is called, or a statement of somebody's own. The stack
+-- has one line for this trigger, and more for the functions from which it is called.
 CREATE FUNCTION conformance.note() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    stack text;
+    origin text := 'function';
 BEGIN
-    INSERT INTO conformance.events (source, old, new) VALUES (
+    GET DIAGNOSTICS stack = PG_CONTEXT;
+    IF current_setting('application_name') = 'pgflow-conformance' THEN
+        IF TG_ARGV[0] = 'definition' THEN
+            RETURN NULL;
+        END IF;
+        origin := 'harness';
+    ELSIF stack !~ '\n' OR stack ~ 'inline_code_block' THEN
+        origin := 'statement';
+    END IF;
+    INSERT INTO conformance.events (source, old, new, origin, statement) VALUES (
         TG_ARGV[0],
         CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END,
-        CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END
+        CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END,
+        origin,
+        CASE WHEN origin = 'statement' THEN left(current_query(), 200) END
     );
     RETURN NULL;
 END;
 $$;
+
+-- The log keeps what it has, and notes who would have it otherwise. Emptying it at once cannot be
+-- passed over row by row: it is refused, and what a sequence has given out is not taken back.
+CREATE SEQUENCE conformance.refusals;
+
+CREATE FUNCTION conformance.keep() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        PERFORM nextval('conformance.refusals');
+        RAISE EXCEPTION 'this is the log of the conformance suite';
+    END IF;
+    INSERT INTO conformance.events (source, old, origin, statement)
+    VALUES ('log', '{}', 'statement', left(current_query(), 200));
+    RETURN NULL;
+END;
+$$;
+
+CREATE TRIGGER keep BEFORE UPDATE OR DELETE ON conformance.events
+    FOR EACH ROW EXECUTE FUNCTION conformance.keep();
+CREATE TRIGGER keep_all BEFORE TRUNCATE ON conformance.events
+    FOR EACH STATEMENT EXECUTE FUNCTION conformance.keep();
 """
 
-_TABLES: Final = {
+TABLES: Final = {
     "run": ("pgflow", "runs"),
     "step": ("pgflow", "step_states"),
     "task": ("pgflow", "step_tasks"),
     "worker": ("pgflow", "workers"),
 }
+"""Where each source of events is; messages and archive are in tables of their queue."""
+
+_DEFINITIONS: Final = ("flows", "steps", "deps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +145,10 @@ class Event:
 def install(connection: Connection) -> None:
     """Begin to note changes of pgflow's tables."""
     connection.execute(_SETUP)
-    for source, (schema, table) in _TABLES.items():
+    for source, (schema, table) in TABLES.items():
         _watch(connection, source, schema, table)
+    for table in _DEFINITIONS:
+        _watch(connection, "definition", "pgflow", table)
 
 
 def watch_queue(connection: Connection, queue: str) -> None:
@@ -110,10 +158,11 @@ def watch_queue(connection: Connection, queue: str) -> None:
 
 
 def read(connection: Connection) -> list[Event]:
-    """All that was noted, in order."""
+    """All that was noted of what workers may change, in order."""
     rows = connection.execute(
         "SELECT id, at, txid::text::bigint, source, old, new, ended_below::text::bigint,"
-        " begun_below::text::bigint FROM conformance.events ORDER BY id"
+        " begun_below::text::bigint FROM conformance.events"
+        " WHERE source NOT IN ('definition', 'log') ORDER BY id"
     ).fetchall()
     return [Event(*row) for row in rows]  # type: ignore[arg-type]  # the table's own types
 

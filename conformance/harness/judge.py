@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from conformance.harness import attempts, eventlog, invariants, lines, records
+from conformance.harness import attempts, eventlog, invariants, lines, records, trespass
 from conformance.harness.acts import is_calm
 from conformance.harness.invariants import History, TaskId
 from conformance.harness.values import same, show
@@ -39,6 +39,7 @@ class Seen:
         history: the event log with what it is judged by.
         sent: the events that were sent about each run, by id, in the order of sending.
         roles: the worker id of each role, and of the worker that the harness plays.
+        trespasses: what workers wrote that no worker may write.
     """
 
     case: Case
@@ -51,6 +52,7 @@ class Seen:
     history: History
     sent: Mapping[str, Sequence[str]] = field(default_factory=dict)
     roles: Mapping[str, str | None] = field(default_factory=dict)
+    trespasses: Sequence[str] = ()
 
     def names(self) -> dict[str, str]:
         """The workers' names by their ids."""
@@ -122,12 +124,14 @@ def see(
         history=History(case.stored, limits, eventlog.of_flow(connection, case.shape.slug)),
         sent=events,
         roles=roles,
+        trespasses=trespass.problems(connection, recovers=bool(case.worker.get("recover"))),
     )
 
 
 def problems(seen: Seen) -> list[str]:
     """Everything that is not as the case, the contract or the invariants say."""
-    found = invariants.broken(seen.history, seen.case.suspends)
+    found = list(seen.trespasses)
+    found += invariants.broken(seen.history, seen.case.suspends)
     excused = not all(map(is_calm, seen.case.acts))
     unknown = [act["add"]["slug"] for act in seen.case.acts if "add" in act]
     found.extend(

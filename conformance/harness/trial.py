@@ -11,7 +11,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from conformance.harness import eventlog, judge, records
+import psycopg
+
+from conformance.harness import eventlog, judge, records, trespass
 from conformance.harness.acts import perform
 from conformance.harness.cases import TOGETHER, USUAL
 from conformance.harness.contract import mistake
@@ -29,7 +31,7 @@ from conformance.harness.strikes import NEED_PROXY
 from pgflow_ref.compile import compile_flow, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from conformance.harness.adapters import Adapter
@@ -194,15 +196,43 @@ class Trial:
         acts = case.acts or (TOGETHER if len(self.adapters) > 1 else USUAL)
         problem: WorkerProblem | None = None
         try:
-            perform(stage, acts)
+            self._perform(stage, acts)
         except WorkerProblem as error:
             problem = error
-        # Not after Ctrl-C, which may have come in the middle of a query on this connection.
-        self.seen = judge.see(
-            case, self.workers, stage.run_ids, stage.database.connection, stage.role_ids()
-        )
         for worker in self.workers:
             self.problems.extend(worker.problems)
+        # Not after Ctrl-C, which may have come in the middle of a query on this connection.
+        self.seen = self._see(stage, problem)
         if problem is not None:
+            self.problems.extend(self.seen.trespasses)
             raise problem
         self.problems.extend(judge.problems(self.seen))
+
+    def _perform(self, stage: Stage, acts: Sequence[Mapping[str, Any]]) -> None:
+        """Do the acts; what workers do to the harness is told from a mistake of the case."""
+        try:
+            perform(stage, acts)
+        except psycopg.errors.LockNotAvailable:
+            raise WorkerProblem("somebody keeps a lock on what the suite has to read") from None
+        except psycopg.ProgrammingError:
+            if trespass.is_intact(stage.database.connection):
+                raise
+            raise WorkerProblem("tables of pgflow or of the suite are gone") from None
+
+    def _see(self, stage: Stage, problem: WorkerProblem | None) -> judge.Seen:
+        """Read what is to be judged, and if workers are in the way of that, without them."""
+        if problem is not None:
+            for worker in self.workers:
+                worker.close()
+        try:
+            return judge.see(
+                self.case,
+                self.workers,
+                stage.run_ids,
+                stage.database.connection,
+                stage.role_ids(),
+            )
+        except psycopg.ProgrammingError as error:
+            said = error.diag.message_primary or str(error)
+            gone = WorkerProblem(f"what the suite judges by is not there any more: {said}")
+            raise problem or gone from None

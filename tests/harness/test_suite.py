@@ -132,6 +132,11 @@ def wrong_at_work(way: str) -> str:
     return f"--worker={way}={shlex.join(['sh', '-c', script, 'sh'])}"
 
 
+def trespassing(way: str) -> str:
+    """A worker that writes what it may not, and is right otherwise."""
+    return f"--worker={way}={shlex.join([sys.executable, str(WORKERS / 'trespasser.py'), way])}"
+
+
 def test_wrong_workers_fail_and_the_right_one_passes(place: Place) -> None:
     done = place.run(
         *("conformance/worker", "-k", "worker.success", "-n", "3", "--patience=0.4"),
@@ -163,6 +168,35 @@ def test_wrong_workers_fail_and_the_right_one_passes(place: Place) -> None:
     assert (right.outcome, right.problems) == ("passed", ())
     assert (right.tasks, right.runs, right.calls) == ({"python": 1}, 1, 1)
     assert_reports_are_sound(done, 8)
+
+
+def test_hostile_workers_fail_and_leave_nothing_behind(place: Place) -> None:
+    ways = ["garbage", "endless", "noisy", "parent_of_escaped", "stubborn"]
+    trespasses = ["definitions", "drop", "lock"]
+    done = place.run(
+        *("conformance/worker", "-k", "worker.success", "-n", "3", "--patience=0.4"),
+        *map(wrong_at_work, ways),
+        *map(trespassing, trespasses),
+        "--worker=plain",
+    )
+    assert done.code == 1
+    place.assert_clean()
+
+    expected = {
+        "garbage": "garbage: line 1 of its output is no line of the contract: b'Hello!\\n'",
+        "endless": "endless: line 3 of its output is longer than 32 MiB",
+        "noisy": "noisy: it wrote 64 MiB to stderr, and no more is taken",
+        "stubborn": "all 1 runs are over",
+        "definitions": "a row of the definition of a flow was changed by UPDATE pgflow.steps SET",
+        "drop": "what the suite judges by is not there any more: relation",
+        "lock": "somebody keeps a lock on what the suite has to read",
+    }
+    for name in [*ways, *trespasses]:
+        (case,) = done.cases(name).values()
+        assert case.outcome == "failed"
+        assert any(expected.get(name, "") in problem for problem in case.problems), case.problems
+    (right,) = done.cases("plain").values()
+    assert (right.outcome, right.problems) == ("passed", ())
 
 
 def assert_reports_are_sound(done: Outcome, cases: int) -> None:

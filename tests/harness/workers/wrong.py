@@ -108,7 +108,7 @@ def parent_of_nameless() -> None:
 
 def multiplying() -> None:
     """Leave something behind that always starts more, in sessions of their own."""
-    program = "while :; do setsid sleep 1000 & sleep 0.01; done"
+    program = "while :; do setsid sleep 1000 & sleep 0.1; done"
     subprocess.Popen(["sh", "-c", program], start_new_session=True)
     nothing_wrong()
 
