@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from conformance.commands.attach import attach
+from conformance.commands.check_adapter import check_adapter
 from conformance.commands.compare import compare
 from conformance.commands.render import render
 from conformance.commands.smoke import smoke
@@ -16,6 +17,7 @@ def main() -> None:
 
 
 main.add_command(attach)
+main.add_command(check_adapter)
 main.add_command(compare)
 main.add_command(render)
 main.add_command(smoke)

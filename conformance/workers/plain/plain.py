@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 from uuid import uuid4
 
 import psycopg
@@ -292,12 +292,20 @@ def strange(flow: dict[str, Any], options: dict[str, Any]) -> set[str]:
     return {key for part in (flow, options, *flow["steps"], *instructions) for key in part} - KNOWN
 
 
+def refuse(*what: str) -> NoReturn:
+    """Say that this is not supported; the case is then neither a failure nor a pass."""
+    print("not supported:", *what, file=sys.stderr)
+    sys.exit(3)
+
+
 def main(kind: type[Worker] = Worker) -> None:
     """Do what the word on the command line says."""
     words = {"compile": kind.compile, "start": kind.start, "work": kind.work}
     sys.setrecursionlimit(20_000)  # for JSON that is deep
     sys.set_int_max_str_digits(0)  # and for numbers that are long
-    word = sys.argv[-1]
+    word, contract = sys.argv[-1], os.environ["PGFLOW_CONTRACT"]
+    if contract != "1":
+        refuse("contract", contract)
     if word == "hello":
         say(**HELLO)
         return
@@ -307,9 +315,8 @@ def main(kind: type[Worker] = Worker) -> None:
         name: value for name, value in options.items() if (name, value) != ("recover", False)
     }
     unknown = strange(flow, options)
-    if unknown or word not in words or os.environ["PGFLOW_CONTRACT"] != "1":
-        print("not supported:", word, *unknown, file=sys.stderr)
-        sys.exit(3)
+    if unknown or word not in words:
+        refuse(word, *unknown)
     worker = kind(flow, {name: type(USUAL[name])(value) for name, value in options.items()})
     words[word](worker)
 
