@@ -160,6 +160,7 @@ def _environment(run: Run) -> Environment:
         "anchor": lambda row: quote(name(row.id, row.core), safe=""),
         "number_of_failure": lambda case: numbers[id(case)],
         "short": short,
+        "first_up": lambda text: text[:1].upper() + text[1:],
         "astray": astray,
         "log": lambda log, case: tail(log, _LOG_OF_PASSED if case.outcome == "passed" else _LOG),
     }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from conformance.harness.records import Loss
 from conformance.harness.report import render_page
 from conformance.harness.run import Run
 from tests.harness.streams import END, SUITE, case, full, large
@@ -56,6 +57,15 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+def ways() -> list[Record]:
+    """JSON on more ways than a narrow page has room for."""
+    return [
+        Loss(f"value {value}", ("python", "deno", f"worker{way}"), "null" if way == value else "")
+        for way in range(40)
+        for value in range(3)
+    ]
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The pages, each made once."""
@@ -66,6 +76,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         "large": large,
         "empty": list,
         "small": lambda: [SUITE, case(), END],
+        "ways": lambda: [SUITE, case(), *ways(), END],
     }
 
     def file(name: str) -> Path:
@@ -129,7 +140,7 @@ def button(page: Page, name: str) -> Locator:
     return page.get_by_role("search").get_by_role("button", name=name)
 
 
-@pytest.mark.parametrize("name", ["trouble", "fine", "empty", "small"])
+@pytest.mark.parametrize("name", ["trouble", "fine", "empty", "small", "ways"])
 def test_it_fits_and_can_be_read(visit: Callable[..., Page], name: str) -> None:
     """Nothing reaches beyond the page, and all text stands out, wide and narrow, light and dark."""
     page = visit(name)
@@ -273,6 +284,7 @@ class TestCases:
         expect(failure).to_contain_text("the message was visible 0 s after its first failure")
         expect(failure.get_by_role("img", name="Timeline of deno")).to_be_visible()
         expect(failure.get_by_role("img", name="The flow: 5 steps")).to_be_visible()
+        expect(failure.locator(".evidence > summary")).to_have_text("Timeline, flow, SQL, log")
         expect(failure.get_by_text("SELECT pgflow.start_flow")).to_be_visible()
         expect(failure.get_by_text("line 39: polling")).to_be_visible()
         failure.get_by_text("What happened, in words").click()

@@ -15,13 +15,17 @@ import pytest
 from conformance.harness import outputs, report
 from conformance.harness.records import (
     OUTCOMES,
+    Control,
     Core,
     Deviation,
+    Fault,
+    Loss,
     Span,
+    Step,
     Worker,
 )
 from conformance.harness.run import SYMBOLS, WORDS, Run
-from tests.harness.streams import END, HOSTILE, SUITE, case, everything, mixed
+from tests.harness.streams import DIAMOND, END, HOSTILE, SUITE, case, everything, mixed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,11 +121,20 @@ class TestPage:
                 log={HOSTILE: HOSTILE},
                 deviation=Deviation(HOSTILE, HOSTILE, HOSTILE),
                 timeline=(span,),
+                script=HOSTILE,
+                flow=(Step(HOSTILE), Step(f"{HOSTILE}2", (HOSTILE,))),
+                faults=(Fault(0.0, HOSTILE, HOSTILE),),
             )
             for outcome in OUTCOMES
             for workers in ((), (HOSTILE,), (HOSTILE, "deno"))
         ]
-        (html,) = outputs.write(Run.of([suite, *cases]), tmp_path / "out", ["html"])
+        more: list[Record] = [
+            Loss(HOSTILE, (HOSTILE, "deno"), HOSTILE, HOSTILE),
+            Loss(HOSTILE, ("deno", HOSTILE), HOSTILE),
+            Control(HOSTILE, HOSTILE, (HOSTILE,), (), (HOSTILE,)),
+            Control(HOSTILE, HOSTILE, (HOSTILE,), (HOSTILE,), ()),
+        ]
+        (html,) = outputs.write(Run.of([suite, *cases, *more]), tmp_path / "out", ["html"])
         written = html.read_bytes().decode()
         page = Page(written)
         tags = [tag for tag, _ in page.tags]
@@ -131,6 +144,11 @@ class TestPage:
         assert not any(href.startswith("javascript:") for href in page.values("href"))
         assert "{{ 7 * 7 }}" in page.text()
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f\u202e]", written)
+
+    def test_a_failure_in_which_nobody_did_anything_says_so(self) -> None:
+        html = page_of([SUITE, case(outcome="failed", runs=1, flow=DIAMOND), END])
+        assert "<summary>Flow</summary>" in html
+        assert "No worker took a task." in html
 
     def test_only_web_addresses_become_links(self) -> None:
         for reference in ("javascript:alert(1)", "data:text/html,x", "see https://example.com"):
