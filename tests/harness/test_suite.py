@@ -5,6 +5,7 @@ Each test is a whole run of the suite. None of them may leave anything behind.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -329,6 +330,20 @@ def test_nothing_is_left_of_a_run_that_is_ended(
         assert "exit code 2" in (done.folder / "summary.md").read_text(encoding="utf-8")
     else:
         assert process.returncode == -number
+
+
+@pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["alone", "in parallel"])
+def test_nothing_is_left_after_impatient_ctrl_c(parallel: tuple[str, ...], place: Place) -> None:
+    with place.start("conformance/worker", "-k", "worker.success", IDLE, *parallel) as process:
+        place.wait_for(r"idle\.py work$", process)
+        # Again and again, wherever it may be in its tidying up, until it has gone.
+        while process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode not in {0, 1}
+    place.assert_clean()
 
 
 def test_nothing_is_left_of_a_run_that_is_ended_while_runs_are_started(place: Place) -> None:
