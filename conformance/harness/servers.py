@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from conformance.harness.databases import Cluster, template_of
+from conformance.harness.memory import in_memory
 from pgflow_ref import EmbeddedPostgres
 from pgflow_ref.install import install
 
@@ -54,7 +55,8 @@ class RestartableServer:
         self._later: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self._first.start()
+        with in_memory():
+            self._first.start()
         try:
             self.cluster = Cluster(self._first.url())
             for core in self._cores:

@@ -15,6 +15,7 @@ import psycopg
 from conformance.harness import records
 from conformance.harness.adapters import Adapter, Hello, find, prepare
 from conformance.harness.databases import CORE, Cluster, template_of
+from conformance.harness.memory import in_memory
 from conformance.harness.processes import introduced
 from pgflow_ref import EmbeddedPostgres, __version__
 from pgflow_ref.install import inspect, install
@@ -139,7 +140,8 @@ def open_session(choice: Choice, say: Callable[[str], None]) -> tuple[Session, E
         replace(_prepared(find(name), say), attach=choice.attach) for name in choice.workers
     )
     say("starting PostgreSQL")
-    server = EmbeddedPostgres().start()
+    with in_memory():
+        server = EmbeddedPostgres().start()
     try:
         cluster = Cluster(server.url())
         cores = tuple(
