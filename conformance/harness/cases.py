@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from conformance.harness.contract import validator_of_cases
 from conformance.harness.invariants import INVARIANTS
@@ -157,23 +157,26 @@ def load(path: Path) -> list[Case]:
     Raises:
         CaseError: it is no YAML, or not of the schema's form, or a flow in it is wrong.
     """
-    yaml = YAML(typ="rt", pure=True)  # the round-trip loader knows the lines
     try:
         text = path.read_text(encoding="utf-8")
-        listed = yaml.load(text)
+        listed = YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        words = ": ".join(filter(None, (error.context, error.problem)))
+        raise CaseError(f"{path}:{line}: {words}") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise CaseError(f"{path}: {error}") from None
     for wrong in validator_of_cases().iter_errors(listed):
-        line = _line(listed, list(wrong.absolute_path))
+        line = _line(text, list(wrong.absolute_path))
         raise CaseError(f"{path}:{line}: {wrong.json_path}: {wrong.message}")
     cases: dict[str, Case] = {}
-    for index, given in enumerate(YAML(typ="safe", pure=True).load(text)):
+    for index, given in enumerate(listed):
         case = _case(given)
         try:
             encode(given)
             _check(case, cases)
         except (InvalidFlow, NotJson, CaseError) as error:
-            line = _line(listed, [index])
+            line = _line(text, [index])
             said = f"not JSON: {error}" if isinstance(error, NotJson) else error
             raise CaseError(f"{path}:{line}: {case.id}: {said}") from None
         cases[case.id] = case
@@ -217,9 +220,10 @@ def _check(case: Case, others: Mapping[str, Case]) -> None:
                 raise CaseError(f"{slug!r} is expected to do something, and is no step")
 
 
-def _line(listed: Any, way: list[Any]) -> int:
+def _line(text: str, way: list[Any]) -> int:
     """The line, from 1, of the innermost thing on the way that has one."""
-    line, here = 0, listed
+    # The round-trip loader knows the lines; it is slow, and used for files that are wrong alone.
+    line, here = 0, YAML(typ="rt", pure=True).load(text)
     for key in way:
         if not hasattr(here, "lc"):
             break
