@@ -189,13 +189,13 @@ class Conductor:
             self._add(_broken(report), [])
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the report; a run in which nothing was shown has not passed."""
+        """Write the report; nothing shown, or a wrong worker not caught, is no run that passed."""
         self.progress.close()
         exitstatus = session.exitstatus = exit_code(exitstatus)
         if self.suite is None or self.refused is not None:
             return
         shown = any(case.outcome in ("passed", "deviation") for case in self.cases)
-        if exitstatus == pytest.ExitCode.OK and not shown:
+        if exitstatus == pytest.ExitCode.OK and (not shown or Run.of(self.found).escaped):
             session.exitstatus = exitstatus = pytest.ExitCode.TESTS_FAILED
         workers = tuple(self.hellos.get(one.name, one) for one in self.suite.workers)
         end = records.End(round(time.monotonic() - self.began, 3), int(exitstatus))

