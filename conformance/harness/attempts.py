@@ -17,29 +17,26 @@ if TYPE_CHECKING:
 
 def errors(events: Sequence[Event], task: TaskId) -> list[str | None]:
     """The error text of each attempt that failed, in order."""
-    return [event.row["error_message"] for event in _failures(events, task)]
+    return [event.row["error_message"] for event in events if _ends_attempt(event, task)]
 
 
 def delays(events: Sequence[Event], task: TaskId) -> list[int | None]:
     """For how many seconds the message was hidden after each failed attempt that is not the last.
 
-    None where the failure left the message as it was.
+    None where it was left as it was. What hides it last counts, until the next attempt: a worker
+    may have a mind of its own after the database has hidden it. Reads do not count.
     """
-    return [
-        next(
-            (
-                hidden_for(event)
-                for event in reversed(events)
-                if event.source == "message"
-                and event.new is not None
-                and event.txid == failure.txid
-                and event.row["msg_id"] == failure.row["message_id"]
-            ),
-            None,
-        )
-        for failure in _failures(events, task)
-        if failure.row["status"] == "queued"
-    ]
+    found: list[int | None] = []
+    waiting: int | None = None  # for its next attempt, the task of this message
+    for event in events:
+        if _ends_attempt(event, task):
+            waiting = event.row["message_id"] if event.row["status"] == "queued" else None
+            found += [None] if waiting is not None else []
+        elif event.source == "task" and task_of(event.row) == task:
+            waiting = None
+        elif event.source == "message" and event.row["msg_id"] == waiting and _hides(event):
+            found[-1] = hidden_for(event)
+    return found
 
 
 def reads(events: Sequence[Event]) -> Iterator[Event]:
@@ -86,9 +83,15 @@ def problems(seen: Seen, task: TaskId, wanted: Mapping[str, Any]) -> Iterator[st
         yield f"its message was hidden for {waited} s after its failures, not {wanted['delays']}"
 
 
-def _failures(events: Sequence[Event], task: TaskId) -> Iterator[Event]:
-    for event in events:
-        if event.source != "task" or event.old is None or event.old["status"] != "started":
-            continue
-        if task_of(event.row) == task and event.row["status"] in ("queued", "failed"):
-            yield event
+def _ends_attempt(event: Event, task: TaskId) -> bool:
+    """Whether an attempt of this task failed."""
+    if event.source != "task" or event.old is None or event.old["status"] != "started":
+        return False
+    return task_of(event.row) == task and event.row["status"] in ("queued", "failed")
+
+
+def _hides(event: Event) -> bool:
+    """Whether a message is hidden: neither by a read, nor by an act of the case, for ever."""
+    if event.old is None or event.new is None or event.new["read_ct"] > event.old["read_ct"]:
+        return False
+    return bool(event.new["vt"] != "infinity") and hidden_for(event) > 0

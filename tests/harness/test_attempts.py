@@ -53,5 +53,15 @@ def test_after_a_failure_the_message_is_hidden_for_whole_seconds_or_not_at_all()
     assert attempts.delays(play(STORY), A) == [2, None]
 
 
+def test_what_hides_the_message_last_before_the_next_attempt_counts() -> None:
+    mind_of_its_own = {"it is hidden again": message(5, 7, 1, 8 + 60)}
+    names = list(STORY)
+    before = {name: STORY[name] for name in names[: names.index("somebody shows it")]}
+    after = {name: STORY[name] for name in names[names.index("it is read again") :]}
+    assert attempts.delays(play({**before, **mind_of_its_own, **after}), A) == [60, None]
+    for_ever = {"a case hides it": message(5, 7, 1)._replace(columns={"vt": "infinity"})}
+    assert attempts.delays(play({**before, **for_ever, **after}), A) == [2, None]
+
+
 def test_reads_are_those_changes_that_count() -> None:
     assert [attempts.hidden_for(read) for read in attempts.reads(play(STORY))] == [5, 5]

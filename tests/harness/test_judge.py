@@ -129,13 +129,18 @@ def test_what_went_well_has_no_problems() -> None:
 
 ROLES = {"first": "w1", "second": "w2", "harness": None}
 RETRIED = after(
-    instead(
-        COMPLETED, "b is to be tried again", task(5, "b", status="queued", error_message="not yet")
+    after(
+        instead(
+            COMPLETED,
+            "b is to be tried again",
+            task(5, "b", status="queued", error_message="not yet"),
+        ),
+        "b is claimed",
+        message(3, 2, 0, 0),
+        message(4, 2, 1, 14 + 30),
     ),
-    "b is claimed",
-    message(3, 2, 0, 0),
-    message(4, 2, 1, 14 + 30),
-    message(5, 2, 1, 15 + 2),
+    "b is to be tried again",
+    message(5, 2, 1, 16 + 2),
 )
 """The same with a message that was read, and hidden after a failure."""
 
