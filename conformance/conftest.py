@@ -104,6 +104,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         " report gives it)",
     )
     group.addoption(
+        "--faults",
+        metavar="N",
+        type=int,
+        default=300,
+        help="how many faults are injected in storms, all together (default: %(default)s)",
+    )
+    group.addoption(
         "--core-patch",
         metavar="FILE",
         help="SQL to run after the core's own, to try a change before it is released",

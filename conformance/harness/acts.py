@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from conformance.harness import databases, own_worker
+from conformance.harness.storms import storm
 from conformance.harness.strikes import STRIKES
 from conformance.harness.values import same, show
 
@@ -112,6 +113,7 @@ ACTS: Final[dict[str, Callable[[Stage, Any], None]]] = {
     "stop": _stop,
     "ask": _ask,
     **STRIKES,
+    "storm": storm,
 }
 """What each act does."""
 

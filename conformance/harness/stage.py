@@ -58,6 +58,7 @@ class Stage:
         server: the server, if it is the case's own and may be restarted.
         gate: where a gate is shut, in words, or empty.
         locks: connections of transactions that hold something.
+        seed: what faults are drawn from.
     """
 
     case: Case
@@ -77,6 +78,7 @@ class Stage:
     server: RestartableServer | None = None
     gate: str = ""
     locks: list[psycopg.Connection[Any]] = field(default_factory=list)
+    seed: int = 0
 
     @property
     def within(self) -> float:
@@ -208,6 +210,10 @@ class Stage:
     def _fixture(self, name: str, role: str = "") -> Path:
         path = self.folder / f"{name}.json"
         worker = {"name": name, **self.case.worker, **self.case.roles.get(role, {})}
+        # In a fleet, those recover who can; and no client does.
+        can = role and "recovery" in self.adapter_of(role).hello.capabilities
+        if len(self.adapters) > 1 and not can:
+            worker.pop("recover", None)
         fixture = {"flow": self.case.flow, "worker": worker}
         try:
             text = encode(fixture)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from conformance.harness.proxy import Proxy
     from conformance.harness.stage import Stage
 
+Holder = psycopg.Connection[tuple[Any, ...]]
+
 
 def note(stage: Stage, role: str, what: str) -> None:
     """Write down that something is about to be done, to a worker or (no role) to all."""
@@ -90,16 +92,18 @@ def kill(stage: Stage, roles: str | list[str]) -> None:
             worker.kill()
 
 
-def signals(number: signal.Signals, name: str) -> Callable[[Stage, str | list[str]], None]:
-    """What sends this signal."""
+def pause(stage: Stage, roles: str | list[str]) -> None:
+    """SIGSTOP."""
+    for role in roles_of(stage, roles):
+        note(stage, role, _said(stage, "pause"))
+        for worker in stage.working(role):
+            worker.send(signal.SIGSTOP)
 
-    def send(stage: Stage, roles: str | list[str]) -> None:
-        for role in roles_of(stage, roles):
-            note(stage, role, _said(stage, name))
-            for worker in stage.working(role):
-                worker.send(number)
 
-    return send
+def resume(stage: Stage, roles: str | list[str]) -> None:
+    """SIGCONT."""
+    for worker in stage.working(roles):
+        worker.send(signal.SIGCONT)
 
 
 # Connections
@@ -127,7 +131,6 @@ def refuse(stage: Stage, role: str) -> None:
 
 def heal(stage: Stage, role: str) -> None:
     """All is well again."""
-    note(stage, role, "heal")
     proxy_of(stage).heal(role)
 
 
@@ -155,10 +158,17 @@ def restart(stage: Stage, mode: str) -> None:
 
 def lock(stage: Stage, statement: str) -> None:
     """Do something in a transaction that stays open."""
+    holder, _ = hold(stage, statement, {})
+    stage.locks.append(holder)
+
+
+def hold(stage: Stage, statement: str, more: Mapping[str, Any]) -> tuple[Holder, int]:
+    """A transaction that has done something, and stays open: its connection; how many rows."""
     note(stage, "", "lock")
-    other = stage.stack.enter_context(psycopg.connect(stage.database.url))
-    other.execute(statement.encode(), stage.names())
-    stage.locks.append(other)
+    holder = psycopg.connect(stage.database.url)
+    stage.stack.callback(holder.close)
+    cursor = holder.execute(statement.encode(), {**stage.names(), **more})
+    return holder, cursor.rowcount
 
 
 def unlock(stage: Stage, _: object) -> None:
@@ -188,8 +198,8 @@ STRIKES: Final[dict[str, Callable[[Stage, Any], None]]] = {
     "open": open_gate,
     "undo": undo,
     "kill": kill,
-    "pause": signals(signal.SIGSTOP, "pause"),
-    "resume": signals(signal.SIGCONT, "resume"),
+    "pause": pause,
+    "resume": resume,
     "cut": cut,
     "stall": stall,
     "refuse": refuse,

@@ -54,8 +54,10 @@ class Trial:
         folder: a directory for its files.
         patience: how much longer to wait for everything than the case and the harness say.
         core: the version of the core that it is tried on.
+        seed: what faults are drawn from.
         outcome: passed, failed or unsupported, once it is over.
         problems: what was not as it should be.
+        note: what else there is to say of it, in a few words.
     """
 
     case: Case
@@ -63,11 +65,13 @@ class Trial:
     folder: Path
     patience: float = 1.0
     core: str = CORE
+    seed: int = 0
     outcome: records.Outcome = "passed"
     problems: list[str] = field(default_factory=list)
     workers: list[WorkerProcess] = field(default_factory=list)
     faults: list[records.Fault] = field(default_factory=list)
     seen: judge.Seen | None = None
+    note: str = ""
     seconds: float = 0.0
 
     def run(self, cluster: Cluster, server: RestartableServer | None = None) -> None:
@@ -130,6 +134,7 @@ class Trial:
             flow=tuple(records.Step(one.slug, one.depends_on) for one in self.case.shape.steps),
             faults=tuple(self.faults),
             repeat=repeat,
+            note=self.note,
             deviation=records.Deviation(known.reason, known.reference, known.date)
             if known
             else None,
@@ -184,6 +189,7 @@ class Trial:
                     faults=self.faults,
                     proxy=proxy,
                     server=server,
+                    seed=self.seed,
                 )
             )
 
