@@ -44,7 +44,7 @@ def test_storm(
         trial.run(server.cluster, server)
     else:
         trial.run(cluster)
-    trial.note = f"{len(trial.faults)} faults"
+    trial.note = storms.counted(trial.faults)
     if trial.problems:
         trial.problems.append(f"seed {session.seed}: {storms.described(trial.faults)}")
     conclude(trial)

@@ -81,7 +81,7 @@ def test_the_fixtures_that_the_suite_writes_are_of_the_form(case: Any, tmp_path:
     with ExitStack() as stack:
         adapters = [find("python")]
         stage = Stage(case, adapters, Database("postgresql://nowhere"), tmp_path, 1, stack)
-        written = json.loads(stage._fixture("python-2", adapters[0]).read_text(encoding="utf-8"))
+        written = json.loads(stage._fixture("python-2").read_text(encoding="utf-8"))
     if "compile" not in case.id:  # those have no handlers, and are never given to a worker
         assert mistake("fixture", written) is None
     copy = shell(f'cp "$PGFLOW_FIXTURE" {tmp_path}/copy; echo "[]"')

@@ -37,7 +37,7 @@ BEAT = """INSERT INTO pgflow.workers AS mine (queue_name, worker_id, function_na
     RETURNING to_jsonb(mine) ->> 'deprecated_at' IS NOT NULL"""
 START = "SELECT to_jsonb(task)::text FROM pgflow.start_tasks(%s, %s, %s) AS task"
 ATTEMPTS = """SELECT message_id, attempts_count FROM pgflow.step_tasks
-    WHERE flow_slug = %s AND message_id = ANY(%s)"""
+    WHERE flow_slug = %s AND message_id = ANY(%s) AND last_worker_id = %s"""
 STOPPED = "UPDATE pgflow.workers SET stopped_at = clock_timestamp() WHERE worker_id = %s"
 UNFIT = {"22", "54", "P0"}  # classes of SQLSTATE: no such value, too much of it, pgflow's own
 
@@ -140,12 +140,16 @@ class Worker:
         return [row[0] for row in self.sql("SELECT msg_id FROM pgmq.read(%s, %s, %s)", *asked)]
 
     def start_tasks(self, messages: list[int]) -> list[Any]:
-        """Claim the tasks of messages; pgflow leaves out those that are not to be begun now."""
+        """Claim the tasks of messages; pgflow leaves out those that are not to be begun now.
+
+        It may give a task to two workers that claim it at the same time: the row says whose it is.
+        """
         assert self.database
         with self.database.transaction():
             rows = self.sql(START, self.flow["slug"], messages, self.id)
-            attempts = dict(self.sql(ATTEMPTS, self.flow["slug"], messages))
-        tasks = [SimpleNamespace(**{"task_index": 0} | loads(text)) for (text,) in rows]
+            attempts = dict(self.sql(ATTEMPTS, self.flow["slug"], messages, self.id))
+        given = [SimpleNamespace(**{"task_index": 0} | loads(text)) for (text,) in rows]
+        tasks = [task for task in given if task.msg_id in attempts]
         for task in tasks:
             task.attempt, task.outcome = attempts[task.msg_id], None
         return tasks
