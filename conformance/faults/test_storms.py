@@ -1,4 +1,4 @@
-"""Storms of faults over fleets of several languages: the cases of `fixtures/cases/storms.yaml`."""
+"""Storms of faults over fleets of several languages: the cases of `fixtures/cases/storm.yaml`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from conformance.harness.servers import RestartableServer
     from conformance.harness.session import Session
 
-CASES = "storms.yaml"
+CASES = "storm.yaml"
 RUNS_FOR_A_FAULT: Final = 2
 
 
