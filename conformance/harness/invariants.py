@@ -200,6 +200,42 @@ def counters_agree(history: History) -> Iterator[str]:
         yield from check(run_id)
 
 
+def step_counters_agree(history: History) -> Iterator[str]:
+    """At the end a step counts those of its dependencies and tasks that are not completed."""
+    steps: dict[tuple[str, str], Mapping[str, Any]] = {}
+    tasks: dict[TaskId, str] = {}
+    for event in history.events:
+        if event.source == "step":
+            steps[event.row["run_id"], event.row["step_slug"]] = event.row
+        elif event.source == "task":
+            tasks[task_of(event.row)] = event.row["status"]
+    needs = {step.slug: step.depends_on for step in history.flow.steps}
+    undone = Counter(task[:2] for task, status in tasks.items() if status != "completed")
+    for (run_id, slug), row in steps.items():
+        found = [steps.get((run_id, need), {}).get("status") for need in needs[slug]]
+        left = len(found) - found.count("completed")
+        if row.get("remaining_deps", left) != left:
+            said = row["remaining_deps"]
+            yield f"{slug} of run {run_id[:8]} counts {said} remaining dependencies, not {left}"
+        open_tasks = undone[run_id, slug]
+        counted = row.get("remaining_tasks")
+        if row["status"] in ("started", "completed") and counted not in (None, open_tasks):
+            yield f"{slug} of run {run_id[:8]} counts {counted} remaining tasks, not {open_tasks}"
+
+
+def ended_for_good(history: History) -> Iterator[str]:
+    """A step that is completed or failed stays so, and so does a task that has failed."""
+    for event in history.events:
+        if event.old is None or event.source not in ("step", "task"):
+            continue
+        before, now = event.old["status"], event.row["status"]
+        over = ("failed",) if event.source == "task" else ("completed", "failed")
+        if before in over and now != before:
+            what = f"the task of {event.row['step_slug']}"
+            what = what if event.source == "task" else f"step {event.row['step_slug']}"
+            yield f"{what} of run {event.row['run_id'][:8]} was {before} and then {now}"
+
+
 def over_once(history: History) -> Iterator[str]:
     """A run ends once, and nothing of a completed run changes afterwards."""
     for event in history.of("run"):
@@ -221,6 +257,8 @@ INVARIANTS: Final[tuple[Callable[[History], Iterable[str]], ...]] = (
     kept_or_archived,
     output_of_leaves,
     counters_agree,
+    step_counters_agree,
+    ended_for_good,
     over_once,
 )
 

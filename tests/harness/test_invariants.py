@@ -43,6 +43,11 @@ def until(name: str) -> Story:
     return {known: COMPLETED[known] for known in names[: names.index(name) + 1]}
 
 
+def counting(txid: int, slug: str, **counters: int) -> Change:
+    """A step's counters, as they were written last."""
+    return Change(txid, "step", slug, counters)
+
+
 END = "b's message is archived"
 ARCHIVED_B = COMPLETED[END]
 
@@ -110,7 +115,7 @@ BAD: dict[str, tuple[Story, set[str]]] = {
             "b's message is archived": archived(5, 2),
             "b is claimed again": claimed(6, "b", "w2", 2),
         },
-        {"held_by_one"},
+        {"held_by_one", "ended_for_good"},
     ),
     "one worker claims a task and another ends it": (
         instead(
@@ -188,6 +193,39 @@ BAD: dict[str, tuple[Story, set[str]]] = {
     "a step is counted that failed": (
         instead(FAILED, "the run fails", run(7, status="failed", remaining_steps=0)),
         {"counters_agree"},
+    ),
+    "a step counts a dependency that is completed": (
+        after(COMPLETED, "b starts", counting(3, "b", remaining_deps=1)),
+        {"step_counters_agree"},
+    ),
+    "a step does not count a dependency that failed": (
+        {
+            "the run starts": COMPLETED["the run starts"],
+            "a fails": step(1, "a", "failed"),
+            "b waits": COMPLETED["b waits"],
+            "b counts": counting(1, "b", remaining_deps=0),
+        },
+        {"step_counters_agree"},
+    ),
+    "a completed step counts a task": (
+        after(COMPLETED, "b is completed", counting(7, "b", remaining_tasks=1)),
+        {"step_counters_agree"},
+    ),
+    "a started step does not count its task": (
+        after(until("b is claimed"), "b is claimed", counting(4, "b", remaining_tasks=0)),
+        {"step_counters_agree"},
+    ),
+    "a completed step is started again": (
+        after(COMPLETED, END, step(8, "b", "started")),
+        {"ended_for_good"},
+    ),
+    "a failed step is started again": (
+        after(FAILED, END, step(8, "b", "started")),
+        {"ended_for_good"},
+    ),
+    "a failed task is queued again": (
+        after(FAILED, END, task(8, "b", status="queued")),
+        {"ended_for_good"},
     ),
     "a completed run fails": (
         after(COMPLETED, END, run(8, status="failed")),
