@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from conformance.harness.eventlog import Event
     from conformance.simulation.world import World
-    from pgflow_ref.model import Profile
     from pgflow_ref.model.rows import TaskRow
     from pgflow_ref.task import Outcome
 
@@ -39,9 +38,9 @@ class End(NamedTuple):
 
 def problems(world: World, events: Sequence[Event]) -> Iterator[str]:
     """All promises that this schedule broke, a sentence for each."""
-    schedule, profile = world.schedule, world.database.profile
+    schedule = world.schedule
     limits = dict.fromkeys(schedule.flow.timeouts, schedule.max_attempts)
-    yield from broken(History(schedule.flow.shape, limits, judged(events, profile)))
+    yield from broken(History(schedule.flow.shape, limits, events))
     ends: dict[TaskKey, End] = {}
     for key, end in ended(events, world.database.recoveries):
         if key in ends:
@@ -50,27 +49,6 @@ def problems(world: World, events: Sequence[Event]) -> Iterator[str]:
     yield from _of_results(world, ends)
     yield from _of_workers(world)
     yield from _of_runs(world, ends)
-
-
-def judged(events: Sequence[Event], profile: Profile) -> Sequence[Event]:
-    """The events that the invariants are about.
-
-    Cores with `failed_run_strands_tasks` archive what a failing run still has, while its tasks stay
-    as they are, for ever or until they fail. Of these tasks nothing more is judged then: neither
-    that their messages were archived nor that they are not over.
-    """
-    if "failed_run_strands_tasks" not in profile.behaviours or not any(
-        event.source == "run" and event.became("failed") for event in events
-    ):
-        return events
-    failed = {e.txid for e in events if e.source == "run" and e.became("failed")}
-    over = {(e.txid, e.row["message_id"]) for e in events if e.source == "task" and _is_over(e)}
-    stranded = {
-        e.row["msg_id"]: e.id
-        for e in events
-        if e.source == "archive" and e.txid in failed and (e.txid, e.row["msg_id"]) not in over
-    }
-    return [event for event in events if not _is_of_stranded(event, stranded)]
 
 
 def ended(events: Sequence[Event], recoveries: set[int]) -> Iterator[tuple[TaskKey, End]]:
@@ -87,12 +65,6 @@ def ended(events: Sequence[Event], recoveries: set[int]) -> Iterator[tuple[TaskK
 
 def _is_over(event: Event) -> bool:
     return event.became("completed") or event.became("failed")
-
-
-def _is_of_stranded(event: Event, stranded: Mapping[int, int]) -> bool:
-    if event.source == "archive":
-        return event.row["msg_id"] in stranded
-    return event.source == "task" and event.id > stranded.get(event.row["message_id"], event.id)
 
 
 def _of_results(world: World, ends: Mapping[TaskKey, End]) -> Iterator[str]:
