@@ -126,6 +126,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="bring that file up to what the run has found",
     )
     group.addoption(
+        "--control-table",
+        action="store_true",
+        help="try every worker that is wrong on purpose with every case of a worker alone",
+    )
+    group.addoption(
         "--differential-minutes",
         type=float,
         metavar="N",
