@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from conformance.control import wrong
 from conformance.harness import records
 from conformance.harness.adapters import Adapter, Hello
-from conformance.harness.cases import CaseError
+from conformance.harness.cases import FIXTURES, CaseError, load_all
 from conformance.workers.plain.plain import HELLO
 
 if TYPE_CHECKING:
@@ -82,13 +82,18 @@ class Group:
                 if case in member.caught_by and case in member.keeps:
                     raise CaseError(f"{member.name}: it cannot both fail and pass {case}")
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The cases that any of them names, in the order in which they do."""
+        named = [case for one in self.members for case in (*one.caught_by, *one.keeps)]
+        return tuple(dict.fromkeys(named))
+
     def tries(self, member: Member, *, everything: bool = False) -> list[Case]:
         """The cases that a worker goes through: those that it names, or all there are."""
         if everything:
             wanted: Iterable[str] = self.cases
         elif member.name == RIGHT:
-            named = [case for one in self.members for case in (*one.caught_by, *one.keeps)]
-            wanted = dict.fromkeys(named)
+            wanted = self.named
         else:
             wanted = (*member.caught_by, *member.keeps)
         return [self._tried(member, case, everything=everything) for case in wanted]
@@ -105,6 +110,15 @@ class Group:
         """The worker with this name."""
         right = Member(RIGHT, "It does nothing wrong.", {})
         return next((one for one in self.members if one.name == name), right)
+
+
+def load() -> Group:
+    """The control group, with all cases of a worker alone.
+
+    Raises:
+        CaseError: a case file is wrong, or the group does not fit the cases.
+    """
+    return Group(members(), {one.id: one for one in load_all(FIXTURES / "cases" / "worker")})
 
 
 def judge(member: Member, trials: Iterable[Trial]) -> tuple[records.Control, list[str]]:

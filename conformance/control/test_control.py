@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance.control.group import RIGHT, Group, judge, members
+from conformance.control.group import RIGHT, Group, judge, load, members
 from conformance.harness import records
-from conformance.harness.cases import FIXTURES, load_all
 from conformance.harness.plugin import carry
 from conformance.harness.session import USUAL_CORES
 from conformance.harness.trial import Trial
@@ -33,7 +32,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def group() -> Group:
     """The control group, with all cases of a worker alone."""
-    return Group(members(), {case.id: case for case in load_all(FIXTURES / "cases" / "worker")})
+    return load()
 
 
 def test_control(
