@@ -152,8 +152,8 @@ def restart(stage: Stage, mode: str) -> None:
     if stage.server is None:
         raise WorkerProblem("the case has no server of its own")
     note(stage, "", f"restart {mode}")
-    stage.database.close()
     stage.server.restart(mode)
+    stage.database.close()  # not before: this connection holds the gate shut
 
 
 def lock(stage: Stage, statement: str) -> None:
