@@ -115,6 +115,11 @@ class Case:
         return SpecifierSet(self.core).contains(core, prereleases=True)
 
     @property
+    def recovers(self) -> bool:
+        """Whether any of its workers is asked to take back tasks."""
+        return any(one.get("recover") for one in (self.worker, *self.roles.values()))
+
+    @property
     def group(self) -> str:
         """The first part of the id."""
         return self.id.partition(".")[0]

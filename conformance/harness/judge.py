@@ -124,7 +124,7 @@ def see(
         history=History(case.stored, limits, eventlog.of_flow(connection, case.shape.slug)),
         sent=events,
         roles=roles,
-        trespasses=trespass.problems(connection, recovers=bool(case.worker.get("recover"))),
+        trespasses=trespass.problems(connection, recovers=case.recovers),
     )
 
 
