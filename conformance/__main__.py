@@ -82,7 +82,7 @@ def completed(arguments: Sequence[str]) -> list[str]:
     """
     given = list(arguments)
     # A path, or a test's name as reports give it, is in place of the whole suite.
-    named = any(_is_there(word) for word in given)
+    named = any(_is_of_the_suite(word) for word in given)
     alone = any(_is_about_processes(word) for word in given)
     return [*([] if alone else PARALLEL), *([] if named else ["conformance"]), *given]
 
@@ -92,9 +92,11 @@ def _is_about_processes(word: str) -> bool:
     return chosen or word.partition("=")[0] in _IN_ONE_PROCESS
 
 
-def _is_there(word: str) -> bool:
+def _is_of_the_suite(word: str) -> bool:
+    """Whether it is a path of tests, and not the value of an option, which may be a path too."""
     path = Path(word.partition("::")[0])
-    return not word.startswith("-") and (path.exists() or path.suffix == ".py")
+    inside = path.resolve().is_relative_to(Path(__file__).parent)
+    return not word.startswith("-") and inside and (path.is_dir() or path.suffix == ".py")
 
 
 if __name__ == "__main__":

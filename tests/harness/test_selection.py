@@ -170,6 +170,8 @@ def test_help_shows_the_suites_own_options(place: Place) -> None:
         (["--list"], ["conformance", "--list"]),
         (["--explain=a.b"], ["conformance", "--explain=a.b"]),
         (["conformance/core"], [*PARALLEL, "conformance/core"]),
+        (["--results", "docs"], [*PARALLEL, "conformance", "--results", "docs"]),
+        (["--core-patch", "x.sql"], [*PARALLEL, "conformance", "--core-patch", "x.sql"]),
         (
             ["conformance/core/test_core.py::x[y]"],
             [*PARALLEL, "conformance/core/test_core.py::x[y]"],
