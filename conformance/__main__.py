@@ -66,6 +66,11 @@ def main(arguments: Sequence[str]) -> int:
         conftest.pytest_addoption(shown)  # type: ignore[arg-type]  # it is asked for no more
         shown.show()
         return 0
+    # pytest would first complain of the suite's options, which it learns from what is not there.
+    for path in filter(_is_of_the_suite, arguments):
+        if not Path(path.partition("::")[0]).exists():
+            sys.stderr.write(f"the suite cannot run: there is no {path}\n")
+            return 2
     code = pytest.main(completed(arguments))
     # pytest has codes of its own for a wrong option, nothing to do and its own mistakes.
     from conformance.harness.plugin import exit_code  # noqa: PLC0415  # pytest loads it as well

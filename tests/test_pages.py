@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conformance.harness import deviations
 from docs import write
 from tests.deployment import check_compose, check_image, check_unit, parse
 from tests.pages import DOCS, Reader, blocks, commands
@@ -29,10 +30,17 @@ def test_a_page_works_from_top_to_bottom(
         "pgflow-order.service": lambda block: check_unit(block, tmp_path),
         "Dockerfile": check_image,
         "compose.yaml": check_compose,
+        "mine.toml": lambda block: check_deviations(block.code),
     }
     with databases.database() as database:
         monkeypatch.setenv("DATABASE_URL", database.url)
         Reader(DOCS / name, tmp_path, database.url, checks).read()
+
+
+def check_deviations(text: str) -> None:
+    (one,) = deviations.parse(text, "mine.toml")
+    assert one.covers("mine", "1.4", "0.6.1")
+    assert not one.covers("mine", "1.5", "0.6.1")
 
 
 def test_generated_pages_say_what_the_code_says() -> None:
