@@ -143,20 +143,31 @@ def in_words(act: Mapping[str, Any]) -> str:
 def _wait(what: str | Mapping[str, Any]) -> str:
     if isinstance(what, str):
         return "wait until all runs are over"
-    if "calls" in what:
-        return f"wait until {_who(what.get('of', 'all'))} called {what['calls']} handlers"
-    if "exit" in what:
-        return f"wait until the process of {_who(what['exit'])} has ended by itself"
-    if "until" in what:
-        return f"wait until {what.get('says', _line(what['until']))}"
-    return f"wait: {encode(what)}"
+    return f"wait until {next(_UNTIL[key](what) for key in _UNTIL if key in what)}"
+
+
+def _until_step(what: Mapping[str, Any]) -> str:
+    after = f" after {what['attempts']} attempts" if "attempts" in what else ""
+    return f"step {what['step']} of run {what.get('run', 1)} is {what['status']}{after}"
+
+
+_UNTIL: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
+    "calls": lambda what: f"{_who(what.get('of', 'all'))} called {what['calls']} handlers",
+    "exit": lambda what: f"the process of {_who(what['exit'])} has ended by itself",
+    "end": lambda what: f"{_who(what['end'])} has ended in good order",
+    "over": lambda what: f"run {what['over']} is over",
+    "step": _until_step,
+    "until": lambda what: str(what.get("says", _line(what["until"]))),
+}
 
 
 def _check(what: Mapping[str, Any]) -> str:
     return f"check: {what.get('says', _line(what['sql']))} is {show(what['is'])}"
 
 
-def _start(who: str) -> str:
+def _start(who: str | Mapping[str, Any]) -> str:
+    if not isinstance(who, str):
+        return f"{_start(who['by'])}: the next {who['runs']}"
     if who == "harness":
         return "the harness starts the runs, with pgflow.start_flow"
     return f"the clients of {_who(who)} start the runs"
@@ -178,8 +189,38 @@ WORDS: Final[dict[str, Callable[[Any], str]]] = {
     "kill": _to("is killed (SIGKILL)"),
     "pause": _to("stands still (SIGSTOP)"),
     "resume": _to("goes on (SIGCONT)"),
+    "ask": _to("is asked to stop (SIGTERM), and the case goes on at once"),
+    "claim": lambda what: f"the harness claims {_task(what)} as a worker of its own",
+    "complete": lambda what: f"the harness completes {_task(what)}, whoever has it",
+    "fail": lambda what: f"the harness fails {_task(what)}, whoever has it",
+    "add": lambda step: f"the database gets step {step['slug']}, which no worker knows",
+    "gate": lambda what: f"whoever comes to {what['at']} waits there, {what['when']} it is done",
+    "reached": _to("waits at the gate"),
+    "open": lambda _: "the gate is opened",
+    "undo": lambda _: "what waits at the gate is ended, so that it is not done; the gate is opened",
+    "cut": _to("loses all its connections (RST)"),
+    "stall": lambda what: f"nothing is forwarded between the database and {_stalled(what)}",
+    "refuse": _to("gets no new connection"),
+    "heal": _to("is forwarded again, and gets connections again"),
+    "terminate": _to("has its connections ended by the server (pg_terminate_backend)"),
+    "restart": lambda how: f"the server stops ({how}), and starts again",
+    "lock": lambda sql: f"another transaction stays open: {_line(sql)}",
+    "unlock": lambda _: "that transaction is undone",
+    "age": lambda _: "an hour goes by for all tasks that are started",
+    "storm": lambda what: f"{what['faults']} faults, drawn from the seed",
 }
 """What each act is in words."""
+
+
+def _task(what: Mapping[str, Any]) -> str:
+    return f"the task of step {what['step']} of run {what.get('run', 1)}"
+
+
+def _stalled(what: str | Mapping[str, Any]) -> str:
+    if isinstance(what, str):
+        return _who(what)
+    way = {"up": "to the server", "down": "to the worker"}.get(what.get("way", ""), "both ways")
+    return f"{_who(what['of'])} ({way})"
 
 
 def _who(roles: str | Sequence[str]) -> str:
