@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PARALLEL: Final = ("-n", "4", "--dist", "worksteal")
-"""As was measured on two cores: workers mostly wait, so more processes than cores help."""
+"""Workers mostly wait, so more processes than two cores are of use."""
 
 _IN_ONE_PROCESS: Final = frozenset({"--pdb", "--trace", "-s", "--list", "--explain", "--attach"})
 _EXPLANATION: Final = """\

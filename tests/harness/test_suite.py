@@ -151,7 +151,7 @@ def test_wrong_workers_fail_and_the_right_one_passes(place: Place) -> None:
 
     expected = {
         "none": "none: cannot start /no/such/command work: [Errno 2] No such file",
-        "dead-at-start": "dead-at-start: it exited with 7 and did not say ready: it hurts | very much",
+        "dead-at-start": "dead-at-start: it exited with 7 and did not say ready: it hurts",
         "dead": "dead: it exited with 7 and did not say ready: it hurts | very much",
         "shot": "shot: it exited with -9 during work",
         "silent": "silent: it did not say ready within 8 s: (nothing on stderr)",
