@@ -107,7 +107,7 @@ def test_a_case_is_explained_in_full(place: Place) -> None:
         "1. the harness starts the runs, with pgflow.start_flow",
         "4. every worker: it is asked to stop (SIGTERM)",
         "'error_holds': 'timed out'",
-        "deno: timeouts are stored in the database, and enforced by nobody",
+        "deno and node: timeouts are stored in the database, and enforced by nobody",
         "./scripts/conformance --case worker.timeout",
     ):
         assert words in done.output, words
