@@ -25,12 +25,14 @@ from pgflow_ref.errors import PgflowError
 from pgflow_ref.install import install
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import RenderableType
 
-    from conformance.harness.advice import Finding
     from conformance.harness.check import Result
 
 _PAGE: Final = "CONTRACT.md"
+_MOST: Final = 3  # sentences of which the same advice is given
 
 
 @click.command()
@@ -105,12 +107,19 @@ def _shown(result: Result) -> RenderableType:
         seen = f"  ({result.seen})" if result.seen else ""
         return Text.assemble(("✓ ", "green"), (name, "bold"), f"  {result.check.about}{seen}")
     head = Text.assemble(("✗ ", "red"), (name, "bold"), f"  {result.check.about}: ", ("no", "red"))
-    return Group(head, *[Padding(_finding(one), (0, 0, 1, 4)) for one in result.findings])
+    # What goes wrong with one task goes wrong with all, and one piece of advice is enough.
+    advised: dict[tuple[str, ...], list[str]] = {}
+    for wrong, *advice in result.findings:
+        advised.setdefault(tuple(advice), []).append(wrong)
+    return Group(head, *[Padding(_told(*one), (0, 0, 1, 4)) for one in advised.items()])
 
 
-def _finding(finding: Finding) -> Table:
+def _told(advice: tuple[str, ...], wrong: Sequence[str]) -> Table:
+    section, says, do = advice
+    more = [f"and {len(wrong) - _MOST} more like these"] if len(wrong) > _MOST else []
     table = Table.grid(padding=(0, 2))
-    table.add_row(Text("wrong", "red"), Text(finding.wrong))
-    table.add_row(Text("contract", "dim"), Text(f"{finding.says} ({_PAGE}, “{finding.section}”)"))
-    table.add_row(Text("do", "green"), Text(finding.do))
+    for sentence in (*wrong[:_MOST], *more):
+        table.add_row(Text("wrong", "red"), Text(sentence))
+    table.add_row(Text("contract", "dim"), Text(f"{says} ({_PAGE}, “{section}”)"))
+    table.add_row(Text("do", "green"), Text(do))
     return table

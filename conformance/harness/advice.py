@@ -155,8 +155,8 @@ ADVICE: Final[tuple[tuple[str, str, str, str], ...]] = (
     (
         "not supported",
         FIXTURE,
-        "A flow of single steps, and options that are absent where your worker's default will do.",
-        "Give `name` and `poll_interval` a place: nearly every case uses them.",
+        "3 is for what an adapter has no place for, and nearly every case is of single steps.",
+        "Answer this word for a flow of single steps, with `name` and `poll_interval`.",
     ),
     (
         "its output is|is (started|failed)|no run",
