@@ -172,7 +172,7 @@ class Reader:
             self._run(block, block.code)
 
     def _console(self, block: Block) -> None:
-        parts = re.split(r"^\$ (.*(?:\\\n.*)*)\n", block.code, flags=re.MULTILINE)
+        parts = re.split(r"^\$ ((?:.*\\\n)*.*)\n", block.code, flags=re.MULTILINE)
         assert parts[0] == "", f"{block}: the first line is a command"
         for command, output in zip(parts[1::2], parts[2::2], strict=True):
             compare(block, output, self._run(block, command))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from conformance.harness import deviations
 from docs import write
 from tests.deployment import check_compose, check_image, check_unit, parse
-from tests.pages import DOCS, Reader, blocks, commands
+from tests.pages import DOCS, ROOT, Reader, blocks, commands
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +33,9 @@ def test_a_page_works_from_top_to_bottom(
         "Dockerfile": check_image,
         "compose.yaml": check_compose,
         "mine.toml": lambda block: check_deviations(block.code),
+        "mine/deviations.toml": lambda block: deviations.parse(block.code, "mine").clear(),
     }
+    _lay_scripts(tmp_path)
     with databases.database() as database:
         monkeypatch.setenv("DATABASE_URL", database.url)
         Reader(DOCS / name, tmp_path, database.url, checks).read()
@@ -41,6 +45,17 @@ def check_deviations(text: str) -> None:
     (one,) = deviations.parse(text, "mine.toml")
     assert one.covers("mine", "1.4", "0.6.1")
     assert not one.covers("mine", "1.5", "0.6.1")
+
+
+def _lay_scripts(folder: Path) -> None:
+    """Make the folder look like that of the repository to those who run its scripts in it."""
+    script = folder / "scripts" / "conformance"
+    script.parent.mkdir()
+    results = shlex.join(["--results", str(folder / "build" / "conformance")])
+    command = f"exec {shlex.quote(sys.executable)} -m conformance"
+    text = f'#!/bin/sh\ncd {shlex.quote(str(ROOT))} && {command} "$@" {results}\n'
+    script.write_text(text, encoding="utf-8")
+    script.chmod(0o755)
 
 
 def test_generated_pages_say_what_the_code_says() -> None:
