@@ -121,6 +121,7 @@ _CALM: Final = frozenset(
     {
         *("start", "work", "wait", "sql", "check", "hide", "show", "stop", "ask"),
         *("claim", "complete", "fail", "add", "gate", "reached", "open", "lock", "unlock", "age"),
+        *("denied", "free"),
     }
 )
 

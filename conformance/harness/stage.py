@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from conformance.harness.adapters import Adapter
     from conformance.harness.cases import Case, RunOf
     from conformance.harness.databases import Database
+    from conformance.harness.disk import SmallDisk
     from conformance.harness.proxy import Proxy
     from conformance.harness.records import Fault
     from conformance.harness.servers import RestartableServer
@@ -57,6 +58,7 @@ class Stage:
         proxy: what stands between workers and database, if the case asks for it.
         server: the server, if it is the case's own and may be restarted.
         gate: where a gate is shut, in words, or empty.
+        disk: a file system that may be full, once there is one.
         locks: connections of transactions that hold something.
         seed: what faults are drawn from.
     """
@@ -77,6 +79,7 @@ class Stage:
     proxy: Proxy | None = None
     server: RestartableServer | None = None
     gate: str = ""
+    disk: SmallDisk | None = None
     locks: list[psycopg.Connection[Any]] = field(default_factory=list)
     seed: int = 0
 

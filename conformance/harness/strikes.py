@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from conformance.harness import gates
+from conformance.harness import disk, gates
 from conformance.harness.processes import WorkerProblem
 from conformance.harness.records import Fault
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from conformance.harness.proxy import Proxy
+    from conformance.harness.servers import RestartableServer
     from conformance.harness.stage import Stage
 
 Holder = psycopg.Connection[tuple[Any, ...]]
@@ -149,11 +150,50 @@ def terminate(stage: Stage, role: str) -> None:
 
 def restart(stage: Stage, mode: str) -> None:
     """Stop the server and start it again."""
+    server = _own_server(stage)
+    note(stage, "", f"restart {mode}")
+    server.restart(mode)
+    stage.database.close()  # not before: this connection holds the gate shut
+
+
+def fill(stage: Stage, _: object) -> None:
+    """Put the archive of the case's queue on a disk that is full."""
+    server = _own_server(stage)
+    owner = server.directory.joinpath("data").stat()
+    small = stage.stack.enter_context(disk.SmallDisk((owner.st_uid, owner.st_gid)))
+    # The database has to go before the tablespace, and that before the disk.
+    stage.stack.callback(disk.drop, server.cluster, stage.database, small)
+    note(stage, "", "fill the disk")
+    disk.move(stage.database.connection, small, stage.case.shape.slug)
+    small.fill()
+    stage.disk = small
+
+
+def denied(stage: Stage, _: object) -> None:
+    """Wait until a write found no room."""
+    small, server = _disk_of(stage), _own_server(stage)
+    oid = stage.value(
+        "SELECT oid FROM pg_tablespace WHERE spcname = %(name)s", {"name": small.name}
+    )
+    folder = f"pg_tblspc/{oid}/"
+    stage.wait(lambda: disk.denials(server.directory, folder) > 0, "a write finds no room")
+
+
+def free(stage: Stage, _: object) -> None:
+    """Make room again."""
+    _disk_of(stage).free()
+
+
+def _disk_of(stage: Stage) -> disk.SmallDisk:
+    if stage.disk is None:
+        raise WorkerProblem("the case has no disk that is full")
+    return stage.disk
+
+
+def _own_server(stage: Stage) -> RestartableServer:
     if stage.server is None:
         raise WorkerProblem("the case has no server of its own")
-    note(stage, "", f"restart {mode}")
-    stage.server.restart(mode)
-    stage.database.close()  # not before: this connection holds the gate shut
+    return stage.server
 
 
 def lock(stage: Stage, statement: str) -> None:
@@ -206,6 +246,9 @@ STRIKES: Final[dict[str, Callable[[Stage, Any], None]]] = {
     "heal": heal,
     "terminate": terminate,
     "restart": restart,
+    "fill": fill,
+    "denied": denied,
+    "free": free,
     "lock": lock,
     "unlock": unlock,
     "age": age,
@@ -215,5 +258,5 @@ STRIKES: Final[dict[str, Callable[[Stage, Any], None]]] = {
 NEED_PROXY: Final = frozenset({"reached", "cut", "stall", "refuse", "heal", "terminate", "storm"})
 """Acts for which workers have to come through the proxy."""
 
-NEED_SERVER: Final = frozenset({"restart"})
+NEED_SERVER: Final = frozenset({"restart", "fill"})
 """Acts for which a case has to have a server of its own."""
