@@ -205,7 +205,7 @@ WORDS: Final[dict[str, Callable[[Any], str]]] = {
     "terminate": _to("has its connections ended by the server (pg_terminate_backend)"),
     "restart": lambda how: f"the server stops ({how}), and starts again",
     "fill": lambda what: f"the {what} of the queue is on a small disk, which is full",
-    "denied": lambda _: "wait until a write found no room there",
+    "denied": lambda least: f"wait until {int(least)} writes found no room there",
     "free": lambda _: "there is room again",
     "lock": lambda sql: f"another transaction stays open: {_line(sql)}",
     "unlock": lambda _: "that transaction is undone",

@@ -169,14 +169,16 @@ def fill(stage: Stage, _: object) -> None:
     stage.disk = small
 
 
-def denied(stage: Stage, _: object) -> None:
-    """Wait until a write found no room."""
+def denied(stage: Stage, least: int) -> None:
+    """Wait until so many writes found no room; `true` is one."""
     small, server = _disk_of(stage), _own_server(stage)
     oid = stage.value(
         "SELECT oid FROM pg_tablespace WHERE spcname = %(name)s", {"name": small.name}
     )
     folder = f"pg_tblspc/{oid}/"
-    stage.wait(lambda: disk.denials(server.directory, folder) > 0, "a write finds no room")
+    stage.wait(
+        lambda: disk.denials(server.directory, folder) >= least, f"{int(least)} writes find no room"
+    )
 
 
 def free(stage: Stage, _: object) -> None:
