@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conformance.harness.records import BAD, Case, Outcome, printable
-from conformance.harness.run import SYMBOLS, WORDS
+from conformance.harness.run import STYLES, SYMBOLS, WORDS
 from pgflow_ref.drawings import took
 
 if TYPE_CHECKING:
@@ -29,14 +29,6 @@ if TYPE_CHECKING:
     import pytest
     from rich.console import RenderableType
 
-_STYLES: Final[dict[Outcome, str]] = {
-    "passed": "green",
-    "deviation": "yellow",
-    "unsupported": "dim",
-    "failed": "bold red",
-    "unexpected_pass": "bold red",
-    "error": "bold red",
-}
 _SHOWN: Final = 6  # of those that run now
 _BAR: Final = 30
 _PER_SECOND: Final = 4
@@ -219,7 +211,7 @@ def drawing(
     line = Table.grid(padding=(0, 2, 0, 0))
     numbers = Text(f"{over}/{expected}")
     for outcome, count in counts.items():
-        numbers.append(f"  {SYMBOLS[outcome]} {count}", style=_STYLES[outcome])
+        numbers.append(f"  {SYMBOLS[outcome]} {count}", style=STYLES[outcome])
     elapsed, rest = times
     clock = Text(_whole(elapsed), style="dim")
     if rest is not None:
@@ -233,8 +225,8 @@ def drawing(
 
 def failure(case: Case) -> RenderableType:
     """A failure when it happens: which promise is broken, and how."""
-    title = Text.assemble((f"{SYMBOLS[case.outcome]} ", _STYLES[case.outcome]), _who(case))
-    title.append(f"  {WORDS[case.outcome]}", style=_STYLES[case.outcome])
+    title = Text.assemble((f"{SYMBOLS[case.outcome]} ", STYLES[case.outcome]), _who(case))
+    title.append(f"  {WORDS[case.outcome]}", style=STYLES[case.outcome])
     parts = [title, Text(f"    {printable(case.promise)}")]
     parts += [Text(f"    - {printable(one)}", style="red") for one in case.problems[:1]]
     return Group(*parts)

@@ -32,6 +32,16 @@ WORDS: Final[dict[Outcome, str]] = {
     "unsupported": "unsupported",
     "error": "could not run",
 }
+STYLES: Final[dict[Outcome, str]] = {
+    "passed": "green",
+    "failed": "bold red",
+    "deviation": "yellow",
+    "unexpected_pass": "bold magenta",
+    "unsupported": "dim",
+    "error": "bold red",
+}
+"""How a terminal shows each outcome, in rich's words."""
+
 SYMBOLS: Final[dict[Outcome, str]] = dict(zip(WORDS, "✓✗≈↑○!", strict=True))
 
 ALWAYS: Final = frozenset[Outcome]({"passed", "failed"})

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conformance.harness.records import OUTCOMES, Case, Core, Outcome, Record, Suite, printable
-from conformance.harness.run import SYMBOLS, WORDS, Run, astray, fleet, percent, short
+from conformance.harness.run import STYLES, SYMBOLS, WORDS, Run, astray, fleet, percent, short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,14 +30,6 @@ if TYPE_CHECKING:
     from conformance.harness.changes import Changes
 
 
-_STYLES: Final[dict[Outcome, str]] = {
-    "passed": "green",
-    "failed": "bold red",
-    "deviation": "yellow",
-    "unexpected_pass": "bold magenta",
-    "unsupported": "dim",
-    "error": "bold red",
-}
 _BAR: Final = 24  # cells of a share bar
 _LOG_LINES: Final = 3
 _SLOWEST: Final = 5
@@ -196,7 +188,7 @@ def _table(run: Run) -> Group:
         row = [_cell(cells.get((group, title), Counter())) for title in columns]
         table.add_row(_text(group), *row)
     said = [
-        Text(f"{SYMBOLS[outcome]} {number:,} {WORDS[outcome]}", _STYLES[outcome])
+        Text(f"{SYMBOLS[outcome]} {number:,} {WORDS[outcome]}", STYLES[outcome])
         for outcome, number in run.tally()
     ]
     # Columns, because a line of them could be broken between a number and its word.
@@ -211,7 +203,7 @@ def _cell(counts: Counter[Outcome]) -> Text:
         if outcome == "passed":
             cell.append(f"{counts['passed']:,}", "green" if counts["passed"] else "dim")
         elif counts[outcome]:
-            cell.append(f" {SYMBOLS[outcome]}{counts[outcome]:,}", _STYLES[outcome])
+            cell.append(f" {SYMBOLS[outcome]}{counts[outcome]:,}", STYLES[outcome])
     return cell
 
 

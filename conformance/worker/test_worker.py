@@ -1,4 +1,4 @@
-"""One worker at a time: every case of `fixtures/cases/worker.yaml` for every worker."""
+"""One worker at a time: every case of `fixtures/cases/worker` for every worker."""
 
 from __future__ import annotations
 
