@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PARALLEL: Final = ("-n", "4", "--dist", "worksteal")
+PARALLEL: Final = ("-n", "8", "--dist", "worksteal")
 """Workers mostly wait, so more processes than two cores are of use."""
 
 _IN_ONE_PROCESS: Final = frozenset({"--pdb", "--trace", "-s", "--list", "--explain", "--attach"})
