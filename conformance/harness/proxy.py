@@ -53,6 +53,7 @@ class _Door:
     holder: socket.socket
     listener: socket.socket | None = None
     stalled: set[Way] = field(default_factory=set)
+    turned_away: int = 0
     links: set[_Link] = field(default_factory=set)
 
     @property
@@ -126,6 +127,10 @@ class Proxy:
         """The ports that the server sees this worker come from (`client_port`)."""
         return self._do(lambda: self._ports(self._door(name)))
 
+    def turned_away(self, name: str) -> int:
+        """How many of a worker's connections found no server behind the proxy."""
+        return self._do(lambda: self._door(name).turned_away)
+
     # In the thread, from here on
 
     def _do(self, what: Callable[[], T]) -> T:
@@ -189,6 +194,7 @@ class Proxy:
             server = socket.create_connection(where, _CONNECT_WITHIN)
         except OSError:
             _abort(worker)
+            door.turned_away += 1
             return
         link = _Link(door, {"up": worker, "down": server})
         for end in link.ends.values():

@@ -90,11 +90,12 @@ class RestartableServer:
         """Where its files are, until it is over."""
         return self._first.directory
 
-    def restart(self, mode: str) -> None:
+    def restart(self, mode: str, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Stop the server, start it again on the same port, and wait until it takes connections.
 
         Args:
             mode: one of `MODES`.
+            meanwhile: what is done while there is no server.
 
         Raises:
             TimeoutError: it does not stop or start.
@@ -105,6 +106,7 @@ class RestartableServer:
         data = self._first.directory / "data"
         os.kill(pid, MODES[mode])
         _wait(lambda: _has_ended(process) and self._reaped(), f"the server did not stop ({mode})")
+        meanwhile()
         owner = data.stat()
         as_another = os.geteuid() == 0
         with (self._first.directory / "log").open("ab") as log:

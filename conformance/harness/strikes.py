@@ -6,6 +6,7 @@ Each is noted in `Stage.faults`, with the time at which it was done.
 from __future__ import annotations
 
 import signal
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from conformance.harness.proxy import Proxy
     from conformance.harness.servers import RestartableServer
     from conformance.harness.stage import Stage
+
+_COMES_BACK_WITHIN: Final = 10.0  # seconds for a worker to look for a server that has gone
+_LOOK_EVERY: Final = 0.02  # seconds
 
 Holder = psycopg.Connection[tuple[Any, ...]]
 
@@ -149,11 +153,33 @@ def terminate(stage: Stage, role: str) -> None:
 
 
 def restart(stage: Stage, mode: str) -> None:
-    """Stop the server and start it again."""
+    """Stop the server and start it again.
+
+    Not before those who waited at the gate have found it gone: whether one that asks but once more
+    finds it there again, is not to depend on the machine.
+    """
     server = _own_server(stage)
     note(stage, "", f"restart {mode}")
-    server.restart(mode)
+    struck = _at_the_gate(stage)
+    before = {role: proxy_of(stage).turned_away(role) for role in struck}
+
+    def have_found_it_gone() -> None:
+        give_up_at = time.monotonic() + _COMES_BACK_WITHIN
+        while any(proxy_of(stage).turned_away(role) == count for role, count in before.items()):
+            if time.monotonic() > give_up_at:
+                return  # a worker may wait as long as it likes
+            time.sleep(_LOOK_EVERY)
+
+    server.restart(mode, have_found_it_gone)
     stage.database.close()  # not before: this connection holds the gate shut
+
+
+def _at_the_gate(stage: Stage) -> list[str]:
+    """The roles of which a statement waits at the gate, as far as it is shut."""
+    if stage.proxy is None or not stage.gate:
+        return []
+    there = set(gates.waiting(stage.database.connection).values())
+    return [role for role in stage.roles if there & set(stage.proxy.ports(role))]
 
 
 def fill(stage: Stage, _: object) -> None:

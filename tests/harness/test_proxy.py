@@ -170,14 +170,13 @@ def test_the_server_sees_the_ports_that_it_tells(echo: int, proxy: Proxy) -> Non
 
 
 def test_without_a_server_a_connection_ends_at_once() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
-    with (
-        Proxy(f"postgresql://u:p@127.0.0.1:{port}/x") as proxy,
-        connect(proxy) as end,
-        pytest.raises(ConnectionResetError),
-    ):
-        end.recv(1)
+    with socket.socket() as nobody:  # it holds the port, and never listens
+        nobody.bind(("127.0.0.1", 0))
+        with Proxy(f"postgresql://u:p@127.0.0.1:{nobody.getsockname()[1]}/x") as proxy:
+            assert proxy.turned_away("first") == 0
+            with connect(proxy) as end, pytest.raises(ConnectionResetError):
+                end.recv(1)
+            assert (proxy.turned_away("first"), proxy.turned_away("second")) == (1, 0)
 
 
 def test_nothing_is_left_at_the_end(echo: int) -> None:

@@ -33,7 +33,15 @@ def test_what_was_committed_is_there_and_who_was_connected_is_not(
         before, pid = database.connection, server.pid
         other = psycopg.connect(database.url)
         other.execute("INSERT INTO public.kept VALUES (2)")  # not committed
-        server.restart(mode)
+        meanwhile: list[str] = []
+
+        def find_it_gone() -> None:
+            with pytest.raises(psycopg.OperationalError, match="refused"):
+                psycopg.connect(database.url)
+            meanwhile.append(mode)
+
+        server.restart(mode, find_it_gone)
+        assert meanwhile == [mode]
         other.close()
         assert server.pid != pid
         with pytest.raises(psycopg.OperationalError):
