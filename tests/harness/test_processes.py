@@ -21,7 +21,7 @@ from conformance.harness.processes import (
     environment,
     run_word,
 )
-from tests.harness.leftovers import PATIENCE, alive, assert_nobody_left
+from tests.harness.leftovers import DEATH, PATIENCE, alive, assert_nobody_left
 
 WRONG = Path(__file__).parent / "workers" / "wrong.py"
 REPOSITORY = Path(__file__).parents[2]
@@ -154,10 +154,7 @@ def test_garbage_is_noted_and_skipped(start: Start) -> None:
     assert "b'[1, 2]\\n'" in problems[1]
 
 
-def test_garbage_that_is_deep_is_noted_and_skipped(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processes, "READY_WITHIN", 2.0)
+def test_garbage_that_is_deep_is_noted_and_skipped(start: Start) -> None:
     (problem,) = stop(start("deep"))
     assert problem.startswith("deep: line 1 of its output is no line of the contract: b'[[[")
 
@@ -243,7 +240,7 @@ def test_children_go_though_their_worker_has_gone_before(start: Start, tmp_path:
     worker.wait_ready()
     worker.send(signal.SIGKILL)
     wait_until(lambda: worker.exit_code() is not None)
-    assert list(alive(str(tmp_path)).values()) == ["sleep 1000"]
+    wait_until(lambda: list(alive(str(tmp_path)).values()) == ["sleep 1000"])
     worker.close()
     assert_nobody_left(str(tmp_path))
 
@@ -277,7 +274,7 @@ def test_a_child_that_left_the_group_does_not_hold_up_the_harness(tmp_path: Path
     # In a process of its own: if it is held up, it is for ever.
     with subprocess.Popen(harness("parent_of_escaped", tmp_path)) as process:
         try:
-            process.wait(15)
+            process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             pytest.fail("close() waits for a child that has left the worker's process group")
         finally:
@@ -291,7 +288,8 @@ def test_another_worker_is_no_relative(start: Start) -> None:
     one.close()
     assert other.exit_code() is None
     assert other._kin is not None
-    assert other._kin.left() == ["sleep 1000"]
+    relatives = other._kin
+    wait_until(lambda: relatives.left() == ["sleep 1000"])
 
 
 def test_closing_twice_or_before_the_start_does_nothing(start: Start, tmp_path: Path) -> None:
@@ -413,7 +411,7 @@ def test_a_word_dies_with_a_harness_that_is_killed(tmp_path: Path) -> None:
 
 def assert_gone_and_clean(folder: Path) -> None:
     """Nobody is left after a moment; whoever is, is killed, so that a test that fails is clean."""
-    give_up_at = time.monotonic() + 2
+    give_up_at = time.monotonic() + DEATH
     while (left := alive(str(folder))) and time.monotonic() < give_up_at:
         time.sleep(0.01)
     for pid in left:
