@@ -211,7 +211,7 @@ class DoesNotDrain(Wrong):
 class NeverStops(Wrong):
     """It does not heed SIGTERM while a handler runs, and goes on to take more."""
 
-    caught_by = {"worker.stop_finishes": "after SIGTERM"}
+    caught_by = {"worker.stop_finishes": "when it should have ended"}
     keeps = ("worker.success", "worker.stop_is_marked")
 
     def stop(self, *_: object) -> None:
