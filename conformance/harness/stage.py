@@ -195,13 +195,17 @@ class Stage:
             WorkerProblem: it does not hold in time, or a worker that should be at work is not.
         """
         give_up_at = time.monotonic() + self.within
-        while not until():
+        while True:
+            # Before the look, so that one comes after the time, however long this one is held up.
+            is_last = time.monotonic() > give_up_at
+            if until():
+                return
             for worker in self.working("all"):
                 code = worker.exit_code()
                 if code is not None:
                     worker.gone = True
                     raise WorkerProblem(f"{worker.name}: it exited with {code} during work")
-            if time.monotonic() > give_up_at:
+            if is_last:
                 raise WorkerProblem(f"{what}, not within {self.within:g} s")
             time.sleep(_LOOK_EVERY)
 
