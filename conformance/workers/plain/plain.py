@@ -96,6 +96,9 @@ class Worker:
             self.do()
         except psycopg.Error as error:
             print("trying again:", error, file=sys.stderr)
+            # psycopg may take a reset for no end of the connection, which would be busy for ever.
+            if self.database and self.database.info.transaction_status:
+                self.database.close()
             time.sleep(0.2)
 
     def do(self) -> None:
