@@ -35,7 +35,7 @@ END;
 $$
 """
 _WAITING: Final = """
-SELECT a.pid, coalesce(a.client_port, 0) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+SELECT a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 WHERE l.locktype = 'advisory' AND NOT l.granted AND l.classid = %s
 AND a.datname = current_database()
 """
@@ -72,10 +72,10 @@ def open_(connection: Connection) -> None:
     connection.execute("SELECT pg_advisory_unlock(%s, 0)", [_LOCK])
 
 
-def waiting(connection: Connection) -> dict[int, int]:
-    """Whose statements wait at the gate: the server's process, and the port it is connected to."""
+def waiting(connection: Connection) -> set[int]:
+    """Whose statements wait at the gate: the server's processes, by id."""
     rows = connection.execute(_WAITING, [_LOCK]).fetchall()
-    return {int(str(pid)): int(str(port)) for pid, port in rows}
+    return {int(str(pid)) for (pid,) in rows}
 
 
 def undo(connection: Connection) -> int:

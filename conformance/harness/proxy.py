@@ -29,7 +29,53 @@ WAYS: Final[tuple[Way, ...]] = ("up", "down")
 
 _CHUNK: Final = 65_536  # bytes that are under way in one direction at most
 _CONNECT_WITHIN: Final = 5.0  # seconds for the server, on this machine, to take a connection
+_HEAD: Final = 5  # bytes before what a message of PostgreSQL says
+_GREETING: Final = (
+    b"R",
+    b"S",
+    b"K",
+    b"N",
+    b"v",
+)  # the messages up to the one that names the process
+_LONGEST_GREETING: Final = 65_536  # bytes that wait for the end of a message
 _ABORT: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close at once, with RST
+
+
+class Greeting:
+    """What a server says first on a connection, as far as its process is named there.
+
+    Messages are a letter, a length that counts itself, and that many bytes less four.
+    BackendKeyData (`K`) names the process. Before all messages a server may say in one byte that it
+    has no TLS.
+
+    Attributes:
+        pid: the server's process, or None while it is not known.
+    """
+
+    def __init__(self) -> None:
+        self.pid: int | None = None
+        self._kept = b""
+        self._is_over = False
+        self._has_begun = False
+
+    def hear(self, came: bytes) -> None:
+        """Take in what the server says next; after its greeting nothing is looked at."""
+        if self._is_over:
+            return
+        self._kept += came
+        if not self._has_begun:
+            self._kept = self._kept.lstrip(b"N")  # the first message is never a notice
+            self._has_begun = bool(self._kept)
+        while len(self._kept) >= _HEAD and not self._is_over:
+            letter, length = self._kept[:1], int.from_bytes(self._kept[1:_HEAD], "big")
+            if letter not in _GREETING or len(self._kept) > _LONGEST_GREETING:
+                self._is_over = True  # TLS, or no PostgreSQL
+                return
+            if len(self._kept) < 1 + length:
+                return
+            body, self._kept = self._kept[_HEAD : 1 + length], self._kept[1 + length :]
+            if letter == b"K":
+                self.pid, self._is_over = int.from_bytes(body[:4], "big"), True
 
 
 @dataclass(eq=False)
@@ -39,6 +85,7 @@ class _Link:
     door: _Door
     ends: dict[Way, socket.socket]  # who sends this way
     waiting: dict[Way, bytes] = field(default_factory=lambda: {"up": b"", "down": b""})
+    greeting: Greeting = field(default_factory=Greeting)
 
     def sink(self, way: Way) -> socket.socket:
         """Who receives what goes this way."""
@@ -123,9 +170,12 @@ class Proxy:
         """Forward again, what was held up first, and take connections again."""
         self._do(lambda: self._heal(self._door(name)))
 
-    def ports(self, name: str) -> list[int]:
-        """The ports that the server sees this worker come from (`client_port`)."""
-        return self._do(lambda: self._ports(self._door(name)))
+    def backends(self, name: str) -> list[int]:
+        """The server's processes for this worker, by id, as the server told them.
+
+        Not by ports: between here and the server the connection may be handed on once more.
+        """
+        return self._do(lambda: self._backends(self._door(name)))
 
     def turned_away(self, name: str) -> int:
         """How many of a worker's connections found no server behind the proxy."""
@@ -214,6 +264,8 @@ class Proxy:
                     self._drop(link)
                     return
                 link.waiting[mine] = came
+                if mine == "down":
+                    link.greeting.hear(came)
                 self._push(link, mine)
             if events & selectors.EVENT_WRITE:
                 self._push(link, theirs)
@@ -280,8 +332,9 @@ class Proxy:
         for link in door.links:
             self._watch(link)
 
-    def _ports(self, door: _Door) -> list[int]:
-        return [link.ends["down"].getsockname()[1] for link in door.links]
+    def _backends(self, door: _Door) -> list[int]:
+        pids = [link.greeting.pid for link in door.links]
+        return [pid for pid in pids if pid is not None]
 
     def _close(self) -> None:
         self._is_over = True

@@ -66,8 +66,8 @@ def reached(stage: Stage, role: str) -> None:
     """Wait until a statement of this worker waits at the gate."""
 
     def is_there() -> bool:
-        ports = set(proxy_of(stage).ports(role))
-        return bool(ports & set(gates.waiting(stage.database.connection).values()))
+        backends = set(proxy_of(stage).backends(role))
+        return bool(backends & gates.waiting(stage.database.connection))
 
     stage.wait(is_there, f"a statement of the {role} worker waits {stage.gate}")
 
@@ -144,8 +144,8 @@ def terminate(stage: Stage, role: str) -> None:
     note(stage, role, _said(stage, "terminate"))
     stage.value(
         "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity"
-        " WHERE client_port = ANY(%(ports)s) AND datname = current_database()",
-        {"ports": proxy_of(stage).ports(role)},
+        " WHERE pid = ANY(%(backends)s) AND datname = current_database()",
+        {"backends": proxy_of(stage).backends(role)},
     )
 
 
@@ -178,8 +178,8 @@ def _at_the_gate(stage: Stage) -> list[str]:
     """The roles of which a statement waits at the gate, as far as it is shut."""
     if stage.proxy is None or not stage.gate:
         return []
-    there = set(gates.waiting(stage.database.connection).values())
-    return [role for role in stage.roles if there & set(stage.proxy.ports(role))]
+    there = gates.waiting(stage.database.connection)
+    return [role for role in stage.roles if there & set(stage.proxy.backends(role))]
 
 
 def fill(stage: Stage, _: object) -> None:

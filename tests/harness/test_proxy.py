@@ -11,12 +11,20 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from conformance.harness.proxy import Proxy
+from conformance.harness.proxy import Greeting, Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WITHIN = 10.0
+PID = 4711
+
+
+def message(letter: bytes, said: bytes) -> bytes:
+    return letter + (len(said) + 4).to_bytes(4, "big") + said
+
+
+KEY = message(b"K", PID.to_bytes(4, "big") + bytes(4))
 
 
 @pytest.fixture
@@ -100,10 +108,10 @@ def test_each_door_has_a_url_of_its_own_to_the_same_database(proxy: Proxy) -> No
 
 def test_the_end_of_one_side_is_the_end_of_the_other(proxy: Proxy) -> None:
     with connect(proxy) as end:
-        assert says(end, b"here")
-        assert len(proxy.ports("first")) == 1
+        assert says(end, KEY)
+        assert proxy.backends("first") == [PID]
     give_up_at = time.monotonic() + WITHIN
-    while proxy.ports("first"):  # each question makes the thread go round once
+    while proxy.backends("first"):  # each question makes the thread go round once
         assert time.monotonic() < give_up_at
 
 
@@ -159,14 +167,37 @@ def test_refused_is_refused_until_healed_and_on_the_same_port(proxy: Proxy) -> N
             assert says(again, b"again")
 
 
-def test_the_server_sees_the_ports_that_it_tells(echo: int, proxy: Proxy) -> None:
+def test_it_knows_the_processes_that_the_server_tells(proxy: Proxy) -> None:
     with connect(proxy) as end, connect(proxy) as other:
-        assert says(end, b"a")
-        assert says(other, b"b")
-        ports = proxy.ports("first")
-        assert len(set(ports)) == 2
-        assert echo not in ports
-        assert proxy.ports("second") == []
+        assert says(end, KEY)
+        assert says(other, message(b"K", (PID + 1).to_bytes(4, "big") + bytes(4)))
+        assert sorted(proxy.backends("first")) == [PID, PID + 1]
+        assert proxy.backends("second") == []
+
+
+GREETING = message(b"R", bytes(4)) + message(b"S", b"a\0b\0") + message(b"N", b"\0") + KEY
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7, 1000])
+@pytest.mark.parametrize("before", [b"", b"N", b"NN"])
+def test_a_greeting_is_heard_in_whatever_pieces_it_comes(pieces: int, before: bytes) -> None:
+    text, greeting = before + GREETING, Greeting()
+    for at in range(0, len(text), pieces):
+        assert greeting.pid is None
+        greeting.hear(text[at : at + pieces])
+    assert greeting.pid == PID
+    greeting.hear(message(b"K", bytes(8)))
+    assert greeting.pid == PID
+
+
+@pytest.mark.parametrize(
+    "said", [b"S\x16\x03\x01", b"HTTP/1.1 400 Bad Request", message(b"Z", b"I")]
+)
+def test_what_is_no_greeting_is_not_looked_at(said: bytes) -> None:
+    greeting = Greeting()
+    greeting.hear(said)
+    greeting.hear(bytes(1000))
+    assert greeting.pid is None
 
 
 def test_without_a_server_a_connection_ends_at_once() -> None:
@@ -174,7 +205,8 @@ def test_without_a_server_a_connection_ends_at_once() -> None:
         nobody.bind(("127.0.0.1", 0))
         with Proxy(f"postgresql://u:p@127.0.0.1:{nobody.getsockname()[1]}/x") as proxy:
             assert proxy.turned_away("first") == 0
-            with connect(proxy) as end, pytest.raises(ConnectionResetError):
+            # Perhaps before `connect` has returned.
+            with pytest.raises(ConnectionResetError), connect(proxy) as end:
                 end.recv(1)
             assert (proxy.turned_away("first"), proxy.turned_away("second")) == (1, 0)
 
