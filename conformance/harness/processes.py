@@ -223,7 +223,11 @@ class WorkerProcess:
     def wait_for(self, what: Callable[[], bool], seconds: float, words: str) -> None:
         """Wait until something holds of its lines."""
         give_up_at = time.monotonic() + seconds
-        while not what():
+        while True:
+            # Before the look, so that one comes after the time, however long this one is held up.
+            is_last = time.monotonic() > give_up_at
+            if what():
+                return
             code = self.exit_code()
             if code is not None:
                 # Its last lines may still be on their way.
@@ -237,13 +241,12 @@ class WorkerProcess:
                     f"{self.name}: it exited with {code} and did not {words}: "
                     + _tail(self.stderr())
                 )
-            left = give_up_at - time.monotonic()
-            if left <= 0:
+            if is_last:
                 raise WorkerProblem(
                     f"{self.name}: it did not {words} within {seconds:g} s: {_tail(self.stderr())}"
                 )
             with self._changed:
-                self._changed.wait(min(left, 0.1))
+                self._changed.wait(0.1)
 
     def exit_code(self) -> int | None:
         """The exit code (a signal is negative), or None while it runs."""

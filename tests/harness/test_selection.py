@@ -102,7 +102,7 @@ def test_a_case_is_explained_in_full(place: Place) -> None:
         "A task that runs longer than its timeout fails",
         "workers      deno, idle",
         "│ slow │",
-        'slow:  {"sleep": 5}, then {"return": "late"}',
+        'slow:  {"sleep": 10}, then {"return": "late"}',
         '{"poll_interval": 0.1}',
         "1. the harness starts the runs, with pgflow.start_flow",
         "4. every worker: it is asked to stop (SIGTERM)",
