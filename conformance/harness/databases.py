@@ -116,6 +116,13 @@ def show_messages(database: Database, queue: str) -> None:
     _set_visible_at(database, queue, "now")
 
 
+def keeps_waiting(database: Database, queue: str) -> bool:
+    """Whether a message is there that a worker who is well would have read by now."""
+    table = sql.Identifier("pgmq", f"q_{queue.lower()}")
+    statement = sql.SQL("SELECT FROM {} WHERE vt < clock_timestamp() - interval '0.5 s' LIMIT 1")
+    return database.connection.execute(statement.format(table)).fetchone() is not None
+
+
 def _set_visible_at(database: Database, queue: str, when: str) -> None:
     table = sql.Identifier("pgmq", f"q_{queue.lower()}")
     database.connection.execute(sql.SQL("UPDATE {} SET vt = %s::timestamptz").format(table), [when])

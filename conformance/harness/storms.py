@@ -2,7 +2,8 @@
 
 The choice of faults is the same for the same seed. What they hit is not: that depends on who is
 where when they come. So they come in the pace of the work (so many tasks, one fault), on a fast
-machine and on a slow one, and each waits for its victim to have a task in hand.
+machine and on a slow one, and each waits for its victim to have a task in hand, or hits somebody
+who has one.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ _IN_HAND_WITHIN: Final = 1.0  # seconds that a fault waits for its victim to hav
 _STOP_WITHIN: Final = 10.0  # seconds for those to stop that are known not to, now and then
 _EXITED: Final = "exits by itself"
 _DID_NOT_STOP: Final = "does not stop"
+_TAKES_NOTHING: Final = "takes no tasks"
 _LOOK_EVERY: Final = 0.02  # seconds
 
 
@@ -63,7 +65,7 @@ class Stroke:
 
 
 def plan(seed: str, count: int, roles: Sequence[str], restarts: int = 0) -> list[Stroke]:
-    """The faults of a storm: each kind at least once, if there are enough of them.
+    """The faults of a storm: each kind, and for each role one, if there are enough of them.
 
     Args:
         seed: the same seed gives the same faults.
@@ -76,9 +78,11 @@ def plan(seed: str, count: int, roles: Sequence[str], restarts: int = 0) -> list
     more = count - len(kinds)
     kinds += chance.choices([*WEIGHTS], [*WEIGHTS.values()], k=max(0, more))
     chance.shuffle(kinds)
+    victims = [*roles[:count], *chance.choices(roles, k=max(0, count - len(roles)))]
+    chance.shuffle(victims)
     return [
-        Stroke(kind, chance.choice(list(roles)), chance.uniform(*_LASTS), chance.random())
-        for kind in kinds[:count]
+        Stroke(kind, victim, chance.uniform(*_LASTS), chance.random())
+        for kind, victim in zip(kinds[:count], victims, strict=True)
     ]
 
 
@@ -95,7 +99,7 @@ def counted(faults: Sequence[Fault]) -> str:
         >>> counted([Fault(0.1, "deno", "cut"), Fault(0.2, "deno", "exits by itself")])
         '1 faults; deno exits by itself'
     """
-    own = [fault for fault in faults if fault.what in (_EXITED, _DID_NOT_STOP)]
+    own = [fault for fault in faults if fault.what in (_EXITED, _DID_NOT_STOP, _TAKES_NOTHING)]
     said = [f"{len(faults) - len(own)} faults"]
     return "; ".join(said + [f"{fault.worker} {fault.what}" for fault in own])
 
@@ -106,13 +110,16 @@ class Storm:
 
     Attributes:
         stage: where.
-        supervised: adapters that are begun again when they exit, and killed when they do not stop.
+        supervised: adapters that are begun again when they exit or take no tasks, and killed when
+            they do not stop.
         hit: how many faults of each kind came while their victim had a task in hand.
+        struck: the adapters that had one when a fault came.
     """
 
     stage: Stage
     supervised: Sequence[str] = ()
     hit: Counter[str] = field(default_factory=Counter)
+    struck: set[str] = field(default_factory=set)
     _ends: list[tuple[float, str, Callable[[], None]]] = field(default_factory=list)
 
     def rage(self, strokes: Sequence[Stroke]) -> None:
@@ -124,6 +131,8 @@ class Storm:
         self._wait(lambda: not self._ends, _LASTS[1] * 2)
         for kind in {stroke.kind for stroke in strokes} - self.hit.keys():
             self.stage.problems.append(f"no {kind} came while its victim had a task in hand")
+        for name in {worker.adapter.name for worker in self.stage.roles.values()} - self.struck:
+            self.stage.problems.append(f"no fault came while {name} had a task in hand")
 
     def settle(self) -> None:
         """Let living workers finish, and a fresh fleet do what dead ones have left behind."""
@@ -163,11 +172,9 @@ class Storm:
     # One fault
 
     def _strike(self, stroke: Stroke) -> None:
-        role = self._victim(stroke.role)
-        in_hand = self._has_task(role)
-        if not in_hand:
-            in_hand = self._wait(lambda: self._has_task(role), _IN_HAND_WITHIN)
+        role, in_hand = self._choose(stroke.role)
         stage = self.stage
+        name = stage.roles[role].adapter.name
         if stroke.kind == "kill":
             strikes.kill(stage, role)
             stage.begin(role)
@@ -187,27 +194,40 @@ class Storm:
             if end is not None:
                 when = time.monotonic() + stroke.lasts
                 self._ends.append((when, role, lambda: end(stage, role)))
-        self.hit[stroke.kind] += in_hand
+        if in_hand:
+            self.hit[stroke.kind] += 1
+            self.struck.add(name)
+
+    def _choose(self, wanted: str) -> tuple[str, bool]:
+        """Whom a fault hits, and whether that one has a task in hand."""
+        role = self._victim(wanted)
+        if self._wait(lambda: self._has_task(role), _IN_HAND_WITHIN):
+            return role, True
+        if self.stage.roles[role].adapter.name in self.supervised and databases.keeps_waiting(
+            self.stage.database, self.stage.case.shape.slug
+        ):
+            strikes.note(self.stage, role, _TAKES_NOTHING)
+            self.stage.roles[role].kill()
+            self.stage.begin(role)
+        busy = next((other for other in self._able(role) if self._has_task(other)), None)
+        return (busy, True) if busy else (self._victim(role), False)
 
     def _victim(self, wanted: str) -> str:
         """This role, or the next one that is ready and has nothing done to it already."""
+        if not self._wait(lambda: bool(self._able(wanted)), self.stage.within):
+            raise WorkerProblem("no worker of the fleet became ready")
+        return self._able(wanted)[0]
+
+    def _able(self, wanted: str) -> list[str]:
+        """The roles that are ready and have nothing done to them; this one first."""
         roles = list(self.stage.roles)
         first = roles.index(wanted)
-        order = roles[first:] + roles[:first]
-
-        def can_be_hit(role: str) -> bool:
-            busy = any(role == other for _, other, _ in self._ends)
-            return not busy and self.stage.roles[role].worker_id is not None
-
-        found: list[str] = []
-
-        def find() -> bool:
-            found[:] = [role for role in order if can_be_hit(role)][:1]
-            return bool(found)
-
-        if not self._wait(find, self.stage.within):
-            raise WorkerProblem("no worker of the fleet became ready")
-        return found[0]
+        busy = {role for _, role, _ in self._ends}
+        return [
+            role
+            for role in roles[first:] + roles[:first]
+            if role not in busy and self.stage.roles[role].worker_id is not None
+        ]
 
     def _has_task(self, role: str) -> bool:
         return bool(
