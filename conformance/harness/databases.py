@@ -116,6 +116,16 @@ def show_messages(database: Database, queue: str) -> None:
     _set_visible_at(database, queue, "now")
 
 
+def show_hidden(database: Database, queue: str, count: int) -> int:
+    """Let workers see the first so many of those that were hidden; how many there were of them."""
+    table = sql.Identifier("pgmq", f"q_{queue.lower()}")
+    statement = sql.SQL(
+        "UPDATE {0} SET vt = clock_timestamp() WHERE msg_id IN"
+        " (SELECT msg_id FROM {0} WHERE vt = 'infinity' ORDER BY msg_id LIMIT %s)"
+    )
+    return database.connection.execute(statement.format(table), [count]).rowcount
+
+
 def keeps_waiting(database: Database, queue: str) -> bool:
     """Whether a message is there that a worker who is well would have read by now."""
     table = sql.Identifier("pgmq", f"q_{queue.lower()}")

@@ -2,13 +2,14 @@
 
 The choice of faults is the same for the same seed. What they hit is not: that depends on who is
 where when they come. So they come in the pace of the work (so many tasks, one fault), on a fast
-machine and on a slow one, and each waits for its victim to have a task in hand, or hits somebody
-who has one.
+machine and on a slow one; there is new work for each of them; and each hits somebody who has a
+task in hand.
 """
 
 from __future__ import annotations
 
 import random
+import signal
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ LOCKS: Final = (
 
 _LASTS: Final = (0.05, 0.4)  # seconds that a stall, a pause or a lock lasts
 _AT_LEAST_EVERY: Final = 0.6  # seconds from one fault to the next, where the work does not get on
-_IN_HAND_WITHIN: Final = 1.0  # seconds that a fault waits for its victim to have a task in hand
+_IN_HAND_WITHIN: Final = 0.5  # seconds that a fault waits for somebody to have a task in hand
 _STOP_WITHIN: Final = 10.0  # seconds for those to stop that are known not to, now and then
 _EXITED: Final = "exits by itself"
 _DID_NOT_STOP: Final = "does not stop"
@@ -65,7 +66,7 @@ class Stroke:
 
 
 def plan(seed: str, count: int, roles: Sequence[str], restarts: int = 0) -> list[Stroke]:
-    """The faults of a storm: each kind, and for each role one, if there are enough of them.
+    """The faults of a storm: each kind, and first one for each role, if there are enough of them.
 
     Args:
         seed: the same seed gives the same faults.
@@ -78,8 +79,8 @@ def plan(seed: str, count: int, roles: Sequence[str], restarts: int = 0) -> list
     more = count - len(kinds)
     kinds += chance.choices([*WEIGHTS], [*WEIGHTS.values()], k=max(0, more))
     chance.shuffle(kinds)
-    victims = [*roles[:count], *chance.choices(roles, k=max(0, count - len(roles)))]
-    chance.shuffle(victims)
+    victims = chance.sample(roles, k=min(count, len(roles)))
+    victims += chance.choices(roles, k=count - len(victims))
     return [
         Stroke(kind, victim, chance.uniform(*_LASTS), chance.random())
         for kind, victim in zip(kinds[:count], victims, strict=True)
@@ -124,15 +125,20 @@ class Storm:
 
     def rage(self, strokes: Sequence[Stroke]) -> None:
         """All the faults, one after the other, and the end of those that last."""
-        tasks = len(self.stage.case.runs) * len(self.stage.case.shape.steps)
+        stage = self.stage
+        first = len(strokes) // 2
+        self._show(first)
+        tasks = first * len(stage.case.shape.steps)
         for number, stroke in enumerate(strokes, 1):
             self._wait_for_progress(tasks * number // (len(strokes) + 1))
+            self._show(1)
             self._strike(stroke)
         self._wait(lambda: not self._ends, _LASTS[1] * 2)
+        self._show(len(stage.run_ids))
         for kind in {stroke.kind for stroke in strokes} - self.hit.keys():
-            self.stage.problems.append(f"no {kind} came while its victim had a task in hand")
-        for name in {worker.adapter.name for worker in self.stage.roles.values()} - self.struck:
-            self.stage.problems.append(f"no fault came while {name} had a task in hand")
+            stage.problems.append(f"no {kind} came while its victim had a task in hand")
+        for name in {worker.adapter.name for worker in stage.roles.values()} - self.struck:
+            stage.problems.append(f"no fault came while {name} had a task in hand")
 
     def settle(self) -> None:
         """Let living workers finish, and a fresh fleet do what dead ones have left behind."""
@@ -159,7 +165,10 @@ class Storm:
         if worker.adapter.name not in self.supervised:
             worker.stop(self.stage.within)
             return
-        worker.ask_to_stop()
+        if worker.exit_code() is not None:  # since the last fault
+            strikes.note(self.stage, role, _EXITED)
+        worker.gone = True
+        worker.send(signal.SIGTERM)
         try:
             worker.wait_gone(_STOP_WITHIN)
         except WorkerProblem:
@@ -184,9 +193,14 @@ class Storm:
             strikes.restart(stage, "fast" if stroke.choice < 0.5 else "immediate")  # noqa: PLR2004
         elif stroke.kind == "lock":
             victim = {"victim": stage.roles[role].worker_id}
-            statement = LOCKS[int(stroke.choice * len(LOCKS))]
-            holder, rows = strikes.hold(stage, statement, victim)
+            first = int(stroke.choice * len(LOCKS))
+            for statement in LOCKS[first:] + LOCKS[:first]:
+                holder, rows = strikes.hold(stage, statement, victim)
+                if rows:
+                    break
+                holder.close()
             in_hand = in_hand and rows > 0
+            strikes.note(stage, "", "lock")
             self._ends.append((time.monotonic() + stroke.lasts, "", holder.close))
         else:
             strikes.STRIKES[stroke.kind](stage, role)
@@ -203,14 +217,31 @@ class Storm:
         role = self._victim(wanted)
         if self._wait(lambda: self._has_task(role), _IN_HAND_WITHIN):
             return role, True
-        if self.stage.roles[role].adapter.name in self.supervised and databases.keeps_waiting(
-            self.stage.database, self.stage.case.shape.slug
-        ):
-            strikes.note(self.stage, role, _TAKES_NOTHING)
-            self.stage.roles[role].kill()
-            self.stage.begin(role)
-        busy = next((other for other in self._able(role) if self._has_task(other)), None)
-        return (busy, True) if busy else (self._victim(role), False)
+        self._supervise(role)
+        busy: list[str] = []
+
+        def find() -> bool:
+            busy[:] = [other for other in self._able(role) if self._has_task(other)][:1]
+            return bool(busy)
+
+        while not self._wait(find, _IN_HAND_WITHIN):
+            if not self._show(1):
+                return self._victim(role), False
+        return busy[0], True
+
+    def _supervise(self, role: str) -> None:
+        """Begin a supervised worker again that takes none of the tasks that wait."""
+        worker, stage = self.stage.roles[role], self.stage
+        if worker.adapter.name not in self.supervised:
+            return
+        if databases.keeps_waiting(stage.database, stage.case.shape.slug):
+            strikes.note(stage, role, _TAKES_NOTHING)
+            worker.kill()
+            stage.begin(role)
+
+    def _show(self, runs: int) -> int:
+        """Let workers see so many more of the runs, as far as there are; how many these are."""
+        return databases.show_hidden(self.stage.database, self.stage.case.shape.slug, runs)
 
     def _victim(self, wanted: str) -> str:
         """This role, or the next one that is ready and has nothing done to it already."""

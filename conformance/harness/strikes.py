@@ -226,13 +226,13 @@ def _own_server(stage: Stage) -> RestartableServer:
 
 def lock(stage: Stage, statement: str) -> None:
     """Do something in a transaction that stays open."""
+    note(stage, "", "lock")
     holder, _ = hold(stage, statement, {})
     stage.locks.append(holder)
 
 
 def hold(stage: Stage, statement: str, more: Mapping[str, Any]) -> tuple[Holder, int]:
     """A transaction that has done something, and stays open: its connection; how many rows."""
-    note(stage, "", "lock")
     holder = psycopg.connect(stage.database.url)
     stage.stack.callback(holder.close)
     cursor = holder.execute(statement.encode(), {**stage.names(), **more})

@@ -36,7 +36,7 @@ def test_every_kind_comes_and_restarts_as_often_as_they_are_asked_for(seed: str)
     kinds = Counter(stroke.kind for stroke in storms.plan(seed, 30, ROLES, 2))
     assert kinds.keys() == storms.WEIGHTS.keys() | {"restart"}
     assert (kinds.total(), kinds["restart"]) == (30, 2)
-    assert {stroke.role for stroke in storms.plan(seed, 3, ROLES)} == set(ROLES)
+    assert {stroke.role for stroke in storms.plan(seed, 30, ROLES)[:3]} == set(ROLES)
 
 
 @pytest.mark.parametrize("count", [1, 3])
