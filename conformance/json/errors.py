@@ -81,7 +81,7 @@ def cases_of(_: Sequence[Adapter]) -> list[Case]:
             worker={"poll_interval": 0.05},
             runs=(RunOf({}, {}),),
             quick=True,
-            within=10,
+            within=60,
         )
     ]
 
