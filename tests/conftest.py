@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import subprocess
 import sys
 import threading
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 30.0
 """Seconds to wait for what comes in a moment; only a test that fails waits as long."""
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C, which jobs in the background ignore: tests that press it would wait in vain."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_until(condition: Callable[[], object]) -> None:
