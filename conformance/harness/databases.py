@@ -118,21 +118,24 @@ def show_messages(database: Database, queue: str) -> None:
 
 def show_hidden(database: Database, queue: str, count: int) -> int:
     """Let workers see the first so many of those that were hidden; how many there were of them."""
-    table = sql.Identifier("pgmq", f"q_{queue.lower()}")
     statement = sql.SQL(
         "UPDATE {0} SET vt = clock_timestamp() WHERE msg_id IN"
         " (SELECT msg_id FROM {0} WHERE vt = 'infinity' ORDER BY msg_id LIMIT %s)"
     )
-    return database.connection.execute(statement.format(table), [count]).rowcount
+    return database.connection.execute(statement.format(_table_of(queue)), [count]).rowcount
 
 
 def keeps_waiting(database: Database, queue: str) -> bool:
     """Whether a message is there that a worker who is well would have read by now."""
-    table = sql.Identifier("pgmq", f"q_{queue.lower()}")
     statement = sql.SQL("SELECT FROM {} WHERE vt < clock_timestamp() - interval '0.5 s' LIMIT 1")
-    return database.connection.execute(statement.format(table)).fetchone() is not None
+    return database.connection.execute(statement.format(_table_of(queue))).fetchone() is not None
 
 
 def _set_visible_at(database: Database, queue: str, when: str) -> None:
-    table = sql.Identifier("pgmq", f"q_{queue.lower()}")
-    database.connection.execute(sql.SQL("UPDATE {} SET vt = %s::timestamptz").format(table), [when])
+    statement = sql.SQL("UPDATE {} SET vt = %s::timestamptz")
+    database.connection.execute(statement.format(_table_of(queue)), [when])
+
+
+def _table_of(queue: str) -> sql.Identifier:
+    """Where pgmq keeps the messages of a queue."""
+    return sql.Identifier("pgmq", f"q_{queue.lower()}")

@@ -30,13 +30,7 @@ WAYS: Final[tuple[Way, ...]] = ("up", "down")
 _CHUNK: Final = 65_536  # bytes that are under way in one direction at most
 _CONNECT_WITHIN: Final = 5.0  # seconds for the server, on this machine, to take a connection
 _HEAD: Final = 5  # bytes before what a message of PostgreSQL says
-_GREETING: Final = (
-    b"R",
-    b"S",
-    b"K",
-    b"N",
-    b"v",
-)  # the messages up to the one that names the process
+_GREETING: Final = frozenset(b"RSKNv")  # the messages up to the one that names the process
 _LONGEST_GREETING: Final = 65_536  # bytes that wait for the end of a message
 _ABORT: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close at once, with RST
 
@@ -67,14 +61,14 @@ class Greeting:
             self._kept = self._kept.lstrip(b"N")  # the first message is never a notice
             self._has_begun = bool(self._kept)
         while len(self._kept) >= _HEAD and not self._is_over:
-            letter, length = self._kept[:1], int.from_bytes(self._kept[1:_HEAD], "big")
+            letter, length = self._kept[0], int.from_bytes(self._kept[1:_HEAD], "big")
             if letter not in _GREETING or len(self._kept) > _LONGEST_GREETING:
                 self._is_over = True  # TLS, or no PostgreSQL
                 return
             if len(self._kept) < 1 + length:
                 return
             body, self._kept = self._kept[_HEAD : 1 + length], self._kept[1 + length :]
-            if letter == b"K":
+            if letter == ord("K"):
                 self.pid, self._is_over = int.from_bytes(body[:4], "big"), True
 
 
