@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pgflow_ref.shape import StepType
 
 CASES = "compile.yaml"
+GRAPHS = 15
+QUICK_GRAPHS = 5
 
 ANY_GRAPH = Case(
     id="compile.any_graph",
@@ -53,7 +55,7 @@ def test_any_graph(worker_name: str, session: Session, tmp_path: Path, conclude:
     trial = Trial(ANY_GRAPH, [session.adapter(worker_name)], tmp_path)
 
     @settings(
-        max_examples=15,
+        max_examples=QUICK_GRAPHS if session.quick else GRAPHS,
         derandomize=True,
         database=None,
         deadline=None,

@@ -13,7 +13,7 @@ from conformance.harness.cases import FIXTURES, CaseError, load_all
 from conformance.workers.plain.plain import HELLO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from conformance.harness.cases import Case
     from conformance.harness.trial import Trial
@@ -112,13 +112,14 @@ class Group:
         return next((one for one in self.members if one.name == name), right)
 
 
-def load() -> Group:
-    """The control group, with all cases of a worker alone.
+def load(names: Container[str] | None = None) -> Group:
+    """The control group, or those of it that are named, with all cases of a worker alone.
 
     Raises:
         CaseError: a case file is wrong, or the group does not fit the cases.
     """
-    return Group(members(), {one.id: one for one in load_all(FIXTURES / "cases" / "worker")})
+    chosen = [one for one in members() if names is None or one.name in names]
+    return Group(chosen, {one.id: one for one in load_all(FIXTURES / "cases" / "worker")})
 
 
 def judge(member: Member, trials: Iterable[Trial]) -> tuple[records.Control, list[str]]:

@@ -30,9 +30,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def group() -> Group:
-    """The control group, with all cases of a worker alone."""
-    return load()
+def group(session: Session) -> Group:
+    """The control group, or the few of a quick run: the right one tries what those name."""
+    return load(QUICK if session.quick else None)
 
 
 def test_control(

@@ -102,6 +102,15 @@ def test_the_group_fits_the_cases_and_each_says_a_sentence() -> None:
         assert member.does.endswith(".")
 
 
+def test_of_some_of_the_group_the_right_one_tries_what_those_name() -> None:
+    whole, (some,) = load(), load({"takes-too-many"}).members
+    few = load({some.name})
+    right = few.member(RIGHT)
+    tried = [one.id for one in few.tries(right)]
+    assert tried == [*some.caught_by, *some.keeps]
+    assert set(tried) < {one.id for one in whole.tries(right)}
+
+
 def test_the_page_is_what_the_code_says() -> None:
     written = Path(page.PAGE).read_text(encoding="utf-8")
     assert written == page.page(load()), "out of date: ./scripts/control --write"
