@@ -103,9 +103,8 @@ def test_the_group_fits_the_cases_and_each_says_a_sentence() -> None:
 
 
 def test_of_some_of_the_group_the_right_one_tries_what_those_name() -> None:
-    whole, (some,) = load(), load({"takes-too-many"}).members
-    few = load({some.name})
-    right = few.member(RIGHT)
+    whole, few = load(), load({"takes-too-many"})
+    (some,), right = few.members, few.member(RIGHT)
     tried = [one.id for one in few.tries(right)]
     assert tried == [*some.caught_by, *some.keeps]
     assert set(tried) < {one.id for one in whole.tries(right)}
