@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 PARALLEL: Final = ("-n", "8", "--dist", "worksteal")
 """Workers mostly wait, so more processes than two cores are of use."""
 
-_IN_ONE_PROCESS: Final = frozenset({"--pdb", "--trace", "-s", "--list", "--explain", "--attach"})
+_IN_ONE_PROCESS: Final = frozenset(
+    {"--pdb", "--trace", "-s", "--list", "--explain", "--attach", "--in-place"}
+)
 _EXPLANATION: Final = """\
 Try workers with the cases of the pgflow conformance suite, on a real PostgreSQL that it brings
 along. What is no option of its own goes to pytest: -k WORDS, -x, -v, -n PROCESSES, or a path.

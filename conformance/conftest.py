@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance.core import evidence
-from conformance.harness import cases, conclusion, deviations, selection
+from conformance.harness import cases, conclusion, deviations, hosts, selection
 from conformance.harness.adapters import AdapterError, find
 from conformance.harness.attaching import check_attached
 from conformance.harness.cases import FIXTURES, Case, CaseError
-from conformance.harness.databases import CORE, Cluster
+from conformance.harness.databases import CORE
 from conformance.harness.deviations import DeviationsError
+from conformance.harness.hosts import HostError
 from conformance.harness.lister import Lister, one_process
 from conformance.harness.plugin import (
     Carrier,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from conformance.harness.adapters import Adapter
+    from conformance.harness.databases import Cluster
     from conformance.harness.deviations import Deviation
     from conformance.harness.records import Record
     from conformance.harness.session import Session
@@ -90,6 +92,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="a version of pgflow's core; may be given several times. Every case is tried on each"
         " that it is about, and each is compared with its model (default: workers on 0.5.0, or on"
         " 0.8.1 for what 0.5.0 does not have; all that are known for the model)",
+    )
+    group.addoption(
+        "--database",
+        metavar="KIND or URL",
+        default=hosts.EMBEDDED,
+        help="where the databases are: 'embedded', a server of the suite's own; 'docker', or"
+        " 'docker=IMAGE', one in a container; or the URL of a server, on which the suite makes"
+        " databases of its own and removes them (default: %(default)s)",
+    )
+    group.addoption(
+        "--in-place",
+        action="store_true",
+        help="make no databases, but schemas in the very database of the URL, which has none of"
+        " these names; one case at a time",
     )
     group.addoption(
         "--quick",
@@ -155,6 +171,7 @@ def pytest_configure(config: pytest.Config) -> None:
         found = [find(name).name for name in names]
         for core in _cores(config):
             load(core)
+        hosts.check(config.getoption("--database"), in_place=config.getoption("--in-place"))
         minutes = config.getoption("--differential-minutes")
         if minutes is not None and not minutes > 0:
             raise ValueError("--differential-minutes must be more than 0")  # noqa: TRY301
@@ -163,7 +180,7 @@ def pytest_configure(config: pytest.Config) -> None:
         check_attached(config.getoption("--attach") or (), ROLES, found)
         evidence.decode(config.getoption("--replay") or evidence.encode([]))
         known_here = deviations.load(deviations_path(config))
-    except (AdapterError, DeviationsError, ProfileError, ValueError) as error:
+    except (AdapterError, DeviationsError, HostError, ProfileError, ValueError) as error:
         selection.refuse(config, error)
     if config.getoption("--list") or config.getoption("--explain"):
         config.pluginmanager.register(Lister(config, known_here), "conformance-lister")
@@ -178,8 +195,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """What is looked at, or played with a person, needs one process."""
-    if any(map(config.getoption, ("--list", "--explain", "--attach"))):
+    """What is looked at, or played with a person or in one database, needs one process."""
+    if any(map(config.getoption, ("--list", "--explain", "--attach", "--in-place"))):
         one_process(config)
 
 
@@ -252,7 +269,7 @@ def session(pytestconfig: pytest.Config) -> Session:
 @pytest.fixture(scope="session")
 def cluster(session: Session) -> Cluster:
     """The server that cases get their databases from."""
-    return Cluster(session.server)
+    return session.cluster()
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,8 @@ CORE: Final = "0.5.0"
 # A worker that locks what the harness reads fails its case, and does not stop the suite.
 _PATIENT: Final = "-c lock_timeout=15s"
 
+_WITH_STRATEGIES: Final = 150_000  # the server that knows FILE_COPY; before, it knew no other way
+
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
@@ -61,15 +63,18 @@ class Cluster:
 
     Args:
         url: any database of the server, for a user that may create databases.
+        prefix: how all names begin that are given to databases; `url_of` and all that takes a name
+            put it before that.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, prefix: str = "") -> None:
         self.url = url
+        self.prefix = prefix
         self._numbers = itertools.count(1)
 
     def url_of(self, database: str) -> str:
         """The URL of another database on the same server."""
-        return urlunsplit(urlsplit(self.url)._replace(path=f"/{database}"))
+        return urlunsplit(urlsplit(self.url)._replace(path=f"/{self.prefix}{database}"))
 
     def connect(self, database: str) -> Connection:
         """A connection that commits by itself."""
@@ -77,18 +82,22 @@ class Cluster:
 
     def create(self, name: str, template: str | None = None) -> None:
         """Create a database, empty or as a copy."""
-        made = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
-        if template is not None:
-            # FILE_COPY: a small template is copied in a fraction of the time that WAL_LOG takes.
-            made += sql.SQL(" TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(template))
+        made = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self.prefix + name))
         with psycopg.connect(self.url, autocommit=True) as connection:
+            if template is not None:
+                made += sql.SQL(" TEMPLATE {}").format(sql.Identifier(self.prefix + template))
+                # A small template is copied in a fraction of the time that WAL_LOG takes.
+                if connection.info.server_version >= _WITH_STRATEGIES:
+                    made += sql.SQL(" STRATEGY FILE_COPY")
             connection.execute(made)
 
     def drop(self, name: str) -> None:
         """Drop a database with all who are connected to it."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(
-                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(
+                    sql.Identifier(self.prefix + name)
+                )
             )
 
     @contextmanager

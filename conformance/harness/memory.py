@@ -26,7 +26,7 @@ def in_memory() -> Iterator[None]:
     Not where TMPDIR says where temporary files belong, and not where there is too little of it.
     """
     before = tempfile.tempdir
-    if "TMPDIR" not in os.environ and _has_room(MEMORY):
+    if "TMPDIR" not in os.environ and has_room():
         tempfile.tempdir = str(MEMORY)
     try:
         yield
@@ -34,7 +34,9 @@ def in_memory() -> Iterator[None]:
         tempfile.tempdir = before
 
 
-def _has_room(folder: Path) -> bool:
+def has_room() -> bool:
+    """Whether there is enough memory to keep files in."""
+    folder = MEMORY
     try:
         return os.access(folder, os.W_OK | os.X_OK) and shutil.disk_usage(folder).free >= NEEDED
     except OSError:

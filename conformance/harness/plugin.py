@@ -31,8 +31,8 @@ from pgflow_ref.errors import PgflowError
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from conformance.harness.hosts import Host
     from conformance.harness.trial import Trial
-    from pgflow_ref.embedded import EmbeddedPostgres
 
 _INPUT: Final = "conformance-session"
 _SAID: Final = "conformance_said"
@@ -99,7 +99,7 @@ class Conductor:
         self.hellos: dict[str, records.Worker] = {}
         self.refused: str | None = None
         self.said_of_deviations: list[str] = []
-        self._server: EmbeddedPostgres | None = None
+        self._server: Host | None = None
         self.progress: Progress = (
             Display(os.dup(sys.stdout.fileno()))
             if is_watched(config)
@@ -118,6 +118,8 @@ class Conductor:
                     self.seed,
                     self.config.getoption("--quick"),
                     tuple(self.config.getoption("--attach") or ()),
+                    self.config.getoption("--database"),
+                    self.config.getoption("--in-place"),
                 )
                 self.session, self._server = open_session(choice, self.progress.say)
                 self.suite = self.session.suite()

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from conformance.harness import records
+from conformance.harness import hosts, records
 from conformance.harness.adapters import Adapter, Hello, find, prepare
-from conformance.harness.databases import CORE, Cluster, template_of
-from conformance.harness.memory import in_memory
+from conformance.harness.databases import CORE, template_of
+from conformance.harness.places import InPlace
 from conformance.harness.processes import introduced
-from pgflow_ref import EmbeddedPostgres, __version__
+from pgflow_ref import __version__
 from pgflow_ref.install import inspect, install
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conformance.harness.databases import Connection
+    from conformance.harness.databases import Cluster, Connection
+    from conformance.harness.hosts import Host
 
 USUAL_CORES: Final = (CORE, "0.8.1")
 """The cores that workers are tested on, where none is asked for: each case on the first of these
@@ -46,6 +47,8 @@ class Choice:
         seed: what all that is random is made from.
         quick: whether it is to be over soon, and may show less.
         attach: the roles or names of workers that a person starts.
+        database: where the databases are to be; one of `hosts.KINDS`.
+        in_place: whether to work within the very database of a URL.
     """
 
     workers: tuple[str, ...]
@@ -55,6 +58,8 @@ class Choice:
     seed: int = 0
     quick: bool = False
     attach: tuple[str, ...] = ()
+    database: str = hosts.EMBEDDED
+    in_place: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class Session:
     Attributes:
         seed: what all that is random is made from; the one number that repeats it.
         quick: whether what is no case (`case.quick` says it of those) is to do less.
+        prefix: how the names of all databases begin that cases get.
+        in_place: whether there is one database alone, in which cases come one after the other.
     """
 
     server: str
@@ -74,6 +81,12 @@ class Session:
     patch: str | None
     seed: int = 0
     quick: bool = False
+    prefix: str = ""
+    in_place: bool = False
+
+    def cluster(self) -> Cluster:
+        """Where cases get their databases from."""
+        return hosts.cluster(self.server, self.prefix, self.patch, in_place=self.in_place)
 
     def adapter(self, name: str) -> Adapter:
         """The adapter with this name."""
@@ -129,8 +142,8 @@ class Session:
         )
 
 
-def open_session(choice: Choice, say: Callable[[str], None]) -> tuple[Session, EmbeddedPostgres]:
-    """Prepare the workers, start the server and make the template that cases are copied from.
+def open_session(choice: Choice, say: Callable[[str], None]) -> tuple[Session, Host]:
+    """Prepare the workers, get a server and make the template that cases are copied from.
 
     Raises:
         AdapterError, PgflowError, PatchError: the suite cannot run; the message says why.
@@ -139,11 +152,9 @@ def open_session(choice: Choice, say: Callable[[str], None]) -> tuple[Session, E
     adapters = tuple(
         replace(_prepared(find(name), say), attach=choice.attach) for name in choice.workers
     )
-    say("starting PostgreSQL")
-    with in_memory():
-        server = EmbeddedPostgres().start()
+    server = hosts.start(choice.database, in_place=choice.in_place, say=say)
     try:
-        cluster = Cluster(server.url())
+        cluster = hosts.cluster(server.url(), server.prefix, patch, in_place=server.in_place)
         cores = tuple(
             _template(cluster, core, choice.patch, patch, say)
             for core in choice.cores or USUAL_CORES
@@ -160,6 +171,8 @@ def open_session(choice: Choice, say: Callable[[str], None]) -> tuple[Session, E
         patch=patch,
         seed=choice.seed,
         quick=choice.quick,
+        prefix=server.prefix,
+        in_place=server.in_place,
     )
     return session, server
 
@@ -175,7 +188,12 @@ def _prepared(adapter: Adapter, say: Callable[[str], None]) -> Adapter:
 def _template(
     cluster: Cluster, core: str, name: str | None, patch: str | None, say: Callable[[str], None]
 ) -> records.Core:
-    """Make the database that cases with this core are copied from."""
+    """Make the database that cases are copied from; in place, see what it would be."""
+    if isinstance(cluster, InPlace):
+        say(f"pgmq and pgflow core {core} are installed for each case")
+        with cluster.database(core) as database:
+            report = install(database.url, core)
+        return records.Core(report.core, report.pgmq, report.replaced, report.stand_ins)
     template = template_of(core)
     cluster.create(template)
     say(f"installing pgmq and pgflow core {core}")

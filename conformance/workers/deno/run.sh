@@ -11,7 +11,11 @@ if [ -n "${PGFLOW_EDGE_WORKER:-}" ]; then
     exec "$deno" run --quiet --no-prompt --no-lock \
         --allow-env --allow-net --allow-read --allow-sys "$main" "$word"
 fi
+# The server that it is told of, and no other.
+host=${PGFLOW_DATABASE_URL:-@127.0.0.1}
+host=${host#*@}
+host=${host%%[/?]*}
 # PG* holds PGFLOW_* and the variables of libpq that postgres.js looks at.
 exec "$deno" run --quiet --no-prompt --frozen --cached-only \
-    --allow-env='PG*' --allow-net=127.0.0.1 --allow-read="${PGFLOW_FIXTURE:-/nonexistent}" \
+    --allow-env='PG*' --allow-net="$host" --allow-read="${PGFLOW_FIXTURE:-/nonexistent}" \
     "$main" "$word"

@@ -1,0 +1,271 @@
+"""Where the databases of a run are: a server of the suite's own, a container, or somebody's server.
+
+Every kind is a `Host`, which `start` makes from what `--database` says. What a host has made is
+gone when it is stopped, and also when the harness is killed (`leavings.py`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import quote, urlsplit
+
+import psycopg
+
+from conformance.harness.databases import Cluster
+from conformance.harness.leavings import OURS, Leavings
+from conformance.harness.memory import in_memory
+from conformance.harness.places import OURS_IN_PLACE, InPlace
+from pgflow_ref import EmbeddedPostgres
+from pgflow_ref.connection import connect, parameters
+from pgflow_ref.errors import PgflowError
+from pgflow_ref.install.decide import LEAST_SERVER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.harness.databases import Connection
+
+EMBEDDED: Final = "embedded"
+DOCKER: Final = "docker"
+KINDS: Final = "embedded, docker, docker=IMAGE, or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+"""What `--database` may say."""
+
+_BUSY: Final = int.from_bytes(b"suite", "big")  # an advisory lock: a run is at work in this place
+_CONNECTIONS: Final = 150  # that eight processes of the suite may need
+
+
+class HostError(PgflowError):
+    """The database that was asked for cannot be had; the message says why and what to do."""
+
+
+class Host(Protocol):
+    """Where the databases of a run are.
+
+    Attributes:
+        prefix: how the names of all databases begin that the suite makes there.
+        in_place: whether there is one database alone, in which cases come one after the other.
+    """
+
+    prefix: str
+    in_place: bool
+
+    @property
+    def version(self) -> str:
+        """PostgreSQL's version, such as `17.10`."""
+
+    def url(self) -> str:
+        """A database of the server, for the harness and for workers alike: TCP, with a password."""
+
+    def stop(self) -> None:
+        """Take away what the host made."""
+
+
+def start(wanted: str, *, in_place: bool, say: Callable[[str], None]) -> Host:
+    """The host that `--database` asks for, ready.
+
+    Args:
+        wanted: one of `KINDS`.
+        in_place: whether to work within the very database of a URL.
+        say: is told what takes long.
+
+    Raises:
+        HostError, PgflowError: it cannot be had.
+    """
+    check(wanted, in_place=in_place)
+    if wanted == EMBEDDED:
+        say("starting PostgreSQL")
+        return Embedded()
+    if _is_docker(wanted):
+        from conformance.harness.container import Container  # noqa: PLC0415  # an extra of its own
+
+        return Container(wanted.partition("=")[2], say)
+    return Server(wanted, in_place=in_place, say=say)
+
+
+def check(wanted: str, *, in_place: bool) -> None:
+    """Refuse what is no database at all, before anything is started.
+
+    Raises:
+        HostError: it is none.
+    """
+    is_url = wanted.startswith(("postgresql://", "postgres://"))
+    if wanted != EMBEDDED and not _is_docker(wanted) and not is_url:
+        raise HostError(f"--database {wanted!r}: it is {KINDS}")
+    if in_place and not is_url:
+        raise HostError("--in-place is about the database of a URL; give one with --database")
+
+
+def _is_docker(wanted: str) -> bool:
+    kind, equals, image = wanted.partition("=")
+    return kind == DOCKER and bool(image) == bool(equals)
+
+
+def cluster(url: str, prefix: str, patch: str | None, *, in_place: bool) -> Cluster:
+    """The databases of a host, in any process of a run."""
+    return InPlace(url, patch) if in_place else Cluster(url, prefix)
+
+
+class Embedded:
+    """A PostgreSQL of the suite's own."""
+
+    prefix = ""
+    in_place = False
+
+    def __init__(self) -> None:
+        with in_memory():
+            self._server = EmbeddedPostgres().start()
+
+    @property
+    def version(self) -> str:
+        """As `Host` says."""
+        return self._server.version
+
+    def url(self) -> str:
+        """As `Host` says."""
+        return self._server.url()
+
+    def stop(self) -> None:
+        """As `Host` says."""
+        self._server.stop()
+
+
+class Server:
+    """Somebody's server, where the suite keeps to what it made itself.
+
+    It makes databases of its own, with names that nobody else uses. In place it makes schemas
+    instead, in a database that has none of these names.
+
+    Args:
+        url: a database of the server.
+        in_place: whether to work in that very database.
+        say: is told what to know.
+
+    Raises:
+        HostError: the server is too old, the user may not do what the suite needs, or what it would
+            make is there already.
+        DatabaseUnavailable: there is no connection.
+    """
+
+    def __init__(self, url: str, *, in_place: bool, say: Callable[[str], None]) -> None:
+        self.in_place = in_place
+        self.prefix = "" if in_place else f"{OURS}{secrets.token_hex(4)}_"
+        _check_way(url)
+        self._connection: Connection = connect(url, prepare=False)
+        try:
+            self._url = _for_workers(url, self._connection)
+            self._check(say)
+        except BaseException:
+            self._connection.close()
+            raise
+        order: dict[str, object] = {"url": self._url}
+        order |= {"schemas": OURS_IN_PLACE} if in_place else {"databases": self.prefix}
+        self._leavings = Leavings(order)
+
+    @property
+    def version(self) -> str:
+        """As `Host` says."""
+        number = self._connection.info.server_version
+        return f"{number // 10_000}.{number % 10_000}"
+
+    def url(self) -> str:
+        """As `Host` says."""
+        return self._url
+
+    def stop(self) -> None:
+        """As `Host` says."""
+        said = self._leavings.remove()
+        self._connection.close()
+        if said:
+            what = " and ".join(OURS_IN_PLACE) if self.in_place else f"{self.prefix}*"
+            raise HostError(
+                f"what the suite made on the server ({what}) may be there still: {said}"
+            )
+
+    def _check(self, say: Callable[[str], None]) -> None:
+        major = self._connection.info.server_version // 10_000
+        if major < LEAST_SERVER:
+            raise HostError(
+                f"the server is PostgreSQL {major}; pgflow needs {LEAST_SERVER} or newer"
+            )
+        if self.in_place:
+            self._check_place()
+        else:
+            self._check_rights()
+        most = int(str(self._ask("SELECT current_setting('max_connections')")))
+        if most < _CONNECTIONS:
+            say(f"the server takes {most} connections; fewer processes (-n 2) need less")
+
+    def _check_rights(self) -> None:
+        user, name = self._connection.info.user, self._connection.info.dbname
+        may = self._ask("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")
+        if not may:
+            raise HostError(
+                f"the user {user!r} may not create databases on this server, and the suite touches "
+                f"none that it did not create: grant it (ALTER ROLE … CREATEDB), or say --in-place "
+                f"to have it work in schemas of its own in the database {name!r}"
+            )
+
+    def _check_place(self) -> None:
+        user, name = self._connection.info.user, self._connection.info.dbname
+        if not self._ask("SELECT pg_try_advisory_lock(%s)", _BUSY):
+            raise HostError(f"another run of the suite is at work in the database {name!r}")
+        if not self._ask("SELECT has_database_privilege(current_database(), 'CREATE')"):
+            raise HostError(f"the user {user!r} may not create schemas in the database {name!r}")
+        there = self._ask(
+            "SELECT string_agg(nspname, ', ' ORDER BY nspname) FROM pg_namespace"
+            " WHERE nspname = ANY(%s)",
+            list(OURS_IN_PLACE),
+        )
+        if there is not None:
+            raise HostError(
+                f"the database {name!r} holds data that the suite did not make (schemas: {there}), "
+                "and would be in its way: give a database without them, or leave --in-place out, "
+                "and the suite makes databases of its own on that server"
+            )
+
+    def _ask(self, statement: str, *values: object) -> object:
+        with self._connection.cursor() as cursor:
+            row = cursor.execute(statement.encode(), values or None).fetchone()
+        self._connection.rollback()  # an advisory lock of the session stays
+        return None if row is None else row[0]
+
+
+def _check_way(url: str) -> None:
+    """Refuse a socket.
+
+    Raises:
+        HostError: the server is not reached over TCP.
+    """
+    host = parameters(url).get("host", "")
+    if not host or host.startswith(("/", "@")):
+        raise HostError("--database: workers come over TCP; give the host and port of the server")
+
+
+def _for_workers(url: str, connection: Connection) -> str:
+    """The URL as the contract gives it to workers: an address, user and password in full."""
+    info = connection.info
+    host = info.host
+    if host == "localhost":
+        host = "127.0.0.1"  # what workers may be limited to
+    if ":" in host and ipaddress.ip_address(host).version == 6:  # noqa: PLR2004  # an IPv6 address
+        host = f"[{host}]"
+    # A server that asks for no password takes any.
+    user, password = quote(info.user, safe=""), quote(info.password or "none", safe="")
+    query = urlsplit(url).query
+    where = f"postgresql://{user}:{password}@{host}:{info.port}/{quote(info.dbname, safe='')}"
+    return f"{where}?{query}" if query else where
+
+
+def is_superuser(url: str) -> bool:
+    """Whether this user may do all: what the model is compared in takes it."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT current_setting('is_superuser')").fetchone()
+    return row == ("on",)
+
+
+def engine_address() -> str:
+    """Where the Docker engine is looked for."""
+    return os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"

@@ -1,0 +1,130 @@
+"""What a run has made outside its own processes, and a process that takes it away, however it ends.
+
+A container or a database on somebody's server does not die with the process that made it, and a
+process that is killed cannot clean up. So a *keeper* does: it hears of what was made before it is
+made, waits for the end of its input, which comes with the end of this process, and removes it.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from typing_extensions import Self
+
+OURS: Final = "pgflow_conformance_"
+"""How the names of databases begin that the suite makes on somebody's server."""
+
+_ROOT: Final = Path(__file__).parent.parent.parent
+_CONNECT_WITHIN: Final = 10  # seconds
+
+
+class Leavings:
+    """What is to be taken away at the end of this process at the latest.
+
+    Args:
+        order: what the keeper removes: `{"databases": prefix, "url": …}`,
+            `{"schemas": [name, …], "url": …}` or `{"container": name}`. It is handed over on a
+            pipe, so that no command line shows a password.
+
+    Example:
+        >>> with Leavings({"container": "no-such-container"}):  # doctest: +SKIP
+        ...     pass
+    """
+
+    def __init__(self, order: Mapping[str, object]) -> None:
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-m", "conformance.harness.leavings"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=_ROOT,
+            text=True,
+            start_new_session=True,  # the terminal's Ctrl-C does not reach it
+        )
+        assert self._keeper.stdin is not None
+        assert self._keeper.stdout is not None
+        self._keeper.stdin.write(json.dumps(order) + "\n")
+        self._keeper.stdin.flush()
+        self._keeper.stdout.readline()  # it has understood, and ignores signals
+
+    def remove(self) -> str:
+        """Take it away now; what could not be, in words, or nothing. A second time does nothing."""
+        if self._keeper.stdin is None or self._keeper.stdin.closed:
+            return ""
+        said, _ = self._keeper.communicate()
+        return str(said).strip()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+def remove_databases(url: str, prefix: str) -> None:
+    """Drop all databases whose names begin so, with all who are connected to them."""
+    if not prefix.startswith(OURS):
+        raise ValueError(f"{prefix!r} is not how databases of the suite are called")
+    with psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_WITHIN) as connection:
+        found = connection.execute(
+            "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [prefix]
+        ).fetchall()
+        for (name,) in found:
+            connection.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            )
+
+
+def remove_schemas(url: str, names: Sequence[str]) -> None:
+    """Drop these schemas with all that is in them, and the extension pgmq if it is in one."""
+    with psycopg.connect(url, connect_timeout=_CONNECT_WITHIN) as connection:  # one transaction
+        connection.execute("SET LOCAL client_min_messages = warning")
+        if "pgmq" in names:
+            connection.execute("DROP EXTENSION IF EXISTS pgmq CASCADE")
+        for name in names:
+            connection.execute(
+                sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name))
+            )
+
+
+def remove_container(name: str) -> None:
+    """End a container, if it is there."""
+    docker: Any = import_module("docker")  # of an extra; to a type checker this is our folder
+    with suppress(docker.errors.NotFound):
+        docker.from_env().containers.get(name).remove(force=True, v=True)
+
+
+def keep() -> None:
+    """Be the keeper: hear what is to be removed, wait for the end, remove it."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    order = json.loads(sys.stdin.readline())
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+    try:
+        if "container" in order:
+            remove_container(order["container"])
+        elif "databases" in order:
+            remove_databases(order["url"], order["databases"])
+        else:
+            remove_schemas(order["url"], order["schemas"])
+    except Exception as error:  # noqa: BLE001  # whoever still listens is to hear of it
+        with suppress(BrokenPipeError):
+            sys.stdout.write(" ".join(str(error).split()))
+
+
+if __name__ == "__main__":
+    keep()
