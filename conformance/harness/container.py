@@ -76,7 +76,9 @@ class Container:
             ).with_name(name)
             self._container.ports = {_PORT: ("127.0.0.1",)}  # type: ignore[dict-item]
             words = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
-            self._container.with_command(["postgres", *words]).with_kwargs(shm_size="256m")
+            self._container.with_command(["postgres", *words])
+            # By itself testcontainers would take the network of a container that it runs in.
+            self._container.with_kwargs(shm_size="256m", network="bridge")
             if has_room():
                 # Not where the image has a folder: it would lend the mount its own mode.
                 self._container.with_tmpfs_mount(_MEMORY, "mode=1777")
