@@ -16,7 +16,7 @@ import pgflow_ref
 from pgflow_ref.commands import cli
 from pgflow_ref.compile import compile_flow, mermaid, to_json
 from pgflow_ref.execute import STOPPED
-from pgflow_ref.install import pins, sources
+from pgflow_ref.install import inspect, pins, sources, wanted
 from tests.command_line import ENVIRONMENT, FLOWS, NOWHERE, SECRET, Call, ended, run, running, told
 from tests.conftest import PATIENCE, wait_until
 from tests.flows_for_tests import hello, patient, stubborn
@@ -288,6 +288,25 @@ def test_install_refuses(empty: str, tmp_path: Path, call: Call) -> None:
         assert connection.execute("SELECT to_regnamespace('pgflow')").fetchone() == (None,)
 
 
+def test_install_takes_paths_and_says_what_it_needs(empty: str, tmp_path: Path, call: Call) -> None:
+    for file in sources.core_files(list(pins.load().core.files)):
+        (tmp_path / file.name).write_text(file.text)
+    newer = tmp_path / "20991231235959_pgflow_next.sql"
+    newer.write_text(
+        "CREATE FUNCTION pgflow.next() RETURNS bigint LANGUAGE sql "
+        "AS $$ SELECT cron.schedule('a', '1 hour', 'SELECT 1') $$"
+    )
+    refused = told(call("install", empty, "--core", tmp_path))
+    assert f"newer than all that is known, {newer.name}; --force" in refused
+    two = call("install", empty, "--core", "0.5.0", "--core", "0.8.1")
+    assert (two.returncode, "a database holds one core" in two.stderr) == (2, True)
+
+    done = call("install", empty, "--core", tmp_path, "--pgmq", "1.11.1", "--force")
+    assert done.returncode == 0, done.stderr
+    assert f"pgflow core {wanted(tmp_path).label} with pgmq 1.11.1: installed" in done.stdout
+    assert "pg_cron is a stand-in" in done.stdout
+
+
 # up
 
 
@@ -303,6 +322,18 @@ def test_up_runs_a_database_until_it_is_told_to_end(number: signal.Signals, core
         assert f"pgflow core {core}. Ctrl-C ends it." in ended(process)
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(url)
+
+
+def test_up_makes_a_database_for_each_core() -> None:
+    with running("up", "--core", "0.5.3", "--core", "0.8.1", "--json") as process:
+        assert process.stdout is not None
+        found = [json.loads(process.stdout.readline()) for _ in range(2)]
+        assert [one["core"] for one in found] == ["0.5.3", "0.8.1"]
+        for one in found:
+            with psycopg.connect(one["url"]) as connection:
+                assert inspect(connection).core.version == one["core"]
+        process.send_signal(signal.SIGTERM)
+        ended(process)
 
 
 # demo

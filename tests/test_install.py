@@ -389,7 +389,7 @@ def test_what_is_refused_is_left_alone(
 
 def test_half_an_installation_is_refused(database: Database) -> None:
     url = database()
-    (pgmq,) = sources.pgmq_files(["pgmq.sql"])
+    (pgmq,) = sources.pgmq_files()
     with connected(url) as conn:
         conn.execute(pgmq.text.encode())
         for file in sources.core_files(FILES[:3]):
@@ -557,7 +557,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def pretend_extension(url: str, version: str) -> None:
     """Plain pgmq that the catalogs call an extension; no wheel of PostgreSQL ships the real one."""
-    (pgmq,) = sources.pgmq_files(["pgmq.sql"])
+    (pgmq,) = sources.pgmq_files()
     with connected(url) as conn:
         conn.execute(pgmq.text.encode())
         conn.execute("SET allow_system_table_mods = on")

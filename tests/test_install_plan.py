@@ -188,12 +188,12 @@ def test_of_many_differences_a_handful_is_named() -> None:
     ("read", "kind"),
     [
         pytest.param(catalog(), "none", id="nothing"),
-        pytest.param(catalog(pgmq=PINS.pgmq_items), "plain", id="plain"),
-        pytest.param(catalog(pgmq=PINS.pgmq_items, queues=4), "plain", id="plain with queues"),
+        pytest.param(catalog(pgmq=PINS.queue.items), "plain", id="plain"),
+        pytest.param(catalog(pgmq=PINS.queue.items, queues=4), "plain", id="plain with queues"),
         pytest.param(catalog(queues=2), "foreign", id="queues without pgmq"),
         pytest.param(catalog(pgmq={"type pgmq.x": ()}), "foreign", id="something else"),
         pytest.param(
-            catalog(pgmq=dict(list(PINS.pgmq_items.items())[1:])), "foreign", id="a function lost"
+            catalog(pgmq=dict(list(PINS.queue.items.items())[1:])), "foreign", id="a function lost"
         ),
         pytest.param(catalog(pgmq={}, extension="1.4.4"), "extension", id="extension"),
     ],
@@ -211,10 +211,10 @@ def test_realtime_is_recognised(comment: str | None, is_: str) -> None:
 
 
 def test_the_pins_hold_checksums_and_no_sql() -> None:
-    sums = [*PINS.core.files.values(), *PINS.pgmq.files.values()]
+    sums = [*PINS.core.files.values(), *PINS.queue.package.files.values()]
     assert all(len(bytes.fromhex(value)) == hashlib.sha256().digest_size for value in sums)
     assert len(PINS.core.files) == 12
     assert list(PINS.core.files) == sorted(PINS.core.files)
-    items = [*PINS.pgmq_items.items(), *PINS.releases["0.8.1"].items.items()]
+    items = [*PINS.queue.items.items(), *PINS.releases["0.8.1"].items.items()]
     bodies = [value for key, value in items if key.startswith("function ")]
     assert all(len(value) == 1 and len(value[0]) == 64 for value in bodies)

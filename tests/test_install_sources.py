@@ -261,7 +261,7 @@ def test_several_at_once_fill_one_cache(
 
 
 def test_pgmq_is_found_without_being_imported() -> None:
-    (file,) = sources.pgmq_files(list(pins.load().pgmq.files))
+    (file,) = sources.pgmq_files()
     assert file.name == "pgmq.sql"
     assert "CREATE FUNCTION" in file.text
 
@@ -269,7 +269,7 @@ def test_pgmq_is_found_without_being_imported() -> None:
 def test_another_version_of_pgmq_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "read_folder", lambda _, names: dict.fromkeys(names, b"other"))
     with pytest.raises(SourceError, match=r"pgmq\.sql .* expected .*; pip install 'pgmq==1\.1\.3'"):
-        sources.pgmq_files(["pgmq.sql"])
+        sources.pgmq_files()
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(SourceError, match=r"pgmq is not installed; pip install 'pgmq==1\.1\.3'"):
-        sources.pgmq_files(["pgmq.sql"])
+        sources.pgmq_files()

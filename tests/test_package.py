@@ -91,7 +91,14 @@ def test_the_package_is_typed_and_has_its_data() -> None:
     package = resources.files("pgflow_ref")
     assert (package / "py.typed").is_file()
     files = {path.name for path in (package / "data" / "sql").iterdir()}
-    assert files == {"read_with_poll.sql", "realtime_send.sql", "set_vt_batch.sql"}
+    assert files == {
+        "pg_cron.sql",
+        "pg_net.sql",
+        "read_with_poll.sql",
+        "realtime_send.sql",
+        "set_vt_batch.sql",
+        "supabase_vault.sql",
+    }
     for name in files:
         assert pins.our_sql(name.removesuffix(".sql")).strip()
     assert "0.5.0" in pins.load().releases

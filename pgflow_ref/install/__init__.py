@@ -2,9 +2,9 @@
 
 Nothing of their SQL is part of this project. The core comes from the npm package `@pgflow/core`,
 pgmq from the PyPI package `pgmq` (`sources.py`), and each file must have its pinned checksum
-(`pins.py`). What a database holds is told by its catalogs alone (`catalog.py` reads, `found.py`
-recognises), what to do about it is decided without touching it (`decide.py`), and done in one
-transaction (`run.py`).
+(`pins.py`). Both may come from a path instead (`wanted.py`, `wanted_pgmq.py`). What a database
+holds is told by its catalogs alone (`catalog.py` reads, `found.py` recognises), what to do about it
+is decided without touching it (`decide.py`), and done in one transaction (`run.py`).
 
 Example:
     >>> from pgflow_ref.install import install
@@ -14,17 +14,24 @@ Example:
 
 from pgflow_ref.install.decide import Refusal, Step, plan
 from pgflow_ref.install.found import Found
-from pgflow_ref.install.pins import known_cores
+from pgflow_ref.install.pins import known_cores, known_pgmqs
 from pgflow_ref.install.run import Report, inspect, install, script
+from pgflow_ref.install.wanted import Wanted, wanted
+from pgflow_ref.install.wanted_pgmq import WantedPgmq, wanted_pgmq
 
 __all__ = [
     "Found",
     "Refusal",
     "Report",
     "Step",
+    "Wanted",
+    "WantedPgmq",
     "inspect",
     "install",
     "known_cores",
+    "known_pgmqs",
     "plan",
     "script",
+    "wanted",
+    "wanted_pgmq",
 ]

@@ -11,13 +11,13 @@ PostgreSQL 14 to 18 give the same fingerprint.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg.rows import tuple_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from psycopg import Connection
     from typing_extensions import LiteralString
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 STAND_IN: Final = "stand-in of pgflow-ref"
 """How the comment on an object begins that we made in the place of a missing one."""
+
+STOOD_IN_FOR: Final = {"pg_net": "net", "pg_cron": "cron", "supabase_vault": "vault"}
+"""The extensions, each with its schema, that cores from 0.10 on want and a plain server lacks."""
 
 _FUNCTIONS: Final = """
 SELECT 'function ' || n.nspname || '.' || p.proname || '(' || coalesce((
@@ -88,6 +91,26 @@ WHERE n.nspname = 'pgmq' AND c.relname = 'message_record' AND c.relkind = 'c'
 ORDER BY a.attnum
 """
 
+_EXTENSIONS: Final = """
+SELECT name FROM pg_available_extensions WHERE name = ANY(%(names)s)
+"""
+
+_COMMENTS: Final = """
+SELECT n.nspname, coalesce(obj_description(n.oid, 'pg_namespace'), '')
+FROM pg_namespace n
+WHERE n.nspname = ANY(%(names)s)
+"""
+
+_OTHER_TABLES: Final = """
+SELECT count(*)
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_'
+  AND n.nspname <> ALL(%(names)s || ARRAY['information_schema', 'realtime'])
+  AND NOT EXISTS (SELECT FROM pg_depend d
+                  WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+"""
+
 _REALTIME: Final = """
 SELECT coalesce(obj_description(p.oid, 'pg_proc'), '')
 FROM pg_proc p
@@ -113,6 +136,10 @@ class Catalog:
         message_columns: the columns of `pgmq.message_record`.
         realtime: the comment on `realtime.send(jsonb, text, text, boolean)`, or None where there
             is no such function.
+        comments: the comments on the schemas that matter, by schema; one that is not there is
+            missing.
+        extensions: those of the extensions which a core may want that the server has to offer.
+        tables: how many tables there are beside all of this: somebody's data.
     """
 
     server: int
@@ -123,6 +150,9 @@ class Catalog:
     offered: str | None
     message_columns: tuple[str, ...]
     realtime: str | None
+    comments: Mapping[str, str] = field(default_factory=dict)
+    extensions: tuple[str, ...] = ()
+    tables: int = 0
 
 
 def read(conn: Connection[Any]) -> Catalog:
@@ -135,6 +165,8 @@ def read(conn: Connection[Any]) -> Catalog:
         queues = [key for key in pgmq if key.startswith(("table pgmq.q_", "table pgmq.a_"))]
         ((extension, offered),) = _rows(conn, _EXTENSION)
         comments = [comment for (comment,) in _rows(conn, _REALTIME)]
+        schemas = ["pgflow", "pgmq", *STOOD_IN_FOR.values()]
+        extensions = list(STOOD_IN_FOR)
         return Catalog(
             server=conn.info.server_version,
             core=_items(conn, "pgflow"),
@@ -144,6 +176,9 @@ def read(conn: Connection[Any]) -> Catalog:
             offered=offered,
             message_columns=tuple(name for (name,) in _rows(conn, _MESSAGE_COLUMNS)),
             realtime=comments[0] if comments else None,
+            comments=dict(_rows(conn, _COMMENTS, {"names": schemas})),
+            extensions=tuple(name for (name,) in _rows(conn, _EXTENSIONS, {"names": extensions})),
+            tables=int(_rows(conn, _OTHER_TABLES, {"names": schemas})[0][0]),
         )
 
 
@@ -175,7 +210,9 @@ def _items(conn: Connection[Any], schema: str) -> dict[str, Item]:
 
 
 def _rows(
-    conn: Connection[Any], query: LiteralString, parameters: dict[str, str] | None = None
+    conn: Connection[Any],
+    query: LiteralString,
+    parameters: Mapping[str, str | list[str]] | None = None,
 ) -> Sequence[tuple[Any, ...]]:
     with conn.cursor(row_factory=tuple_row) as cursor:
         return cursor.execute(query, parameters).fetchall()

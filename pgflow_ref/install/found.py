@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from pgflow_ref.install import catalog
+from pgflow_ref.install import catalog, marks
 from pgflow_ref.install import pins as pinned
+from pgflow_ref.install.catalog import STOOD_IN_FOR
 
 if TYPE_CHECKING:
     from pgflow_ref.install.catalog import Catalog
+    from pgflow_ref.install.marks import Mark
     from pgflow_ref.install.pins import Item, Items, Pins
 
 _DEFINITIONS: Final = "definitions "  # catalog.py
@@ -56,12 +58,19 @@ class CoreFound:
         replaced: functions of it that are ours, such as `pgflow.read_with_poll`.
         nearest: the known version that it differs from least, or None where it holds nothing.
         difference: how it differs from that one.
+        mark: what it was installed from, if that is pinned nowhere and nobody has changed it since.
     """
 
     version: str | None = None
     replaced: tuple[str, ...] = ()
     nearest: str | None = None
     difference: Difference = Difference()
+    mark: Mark | None = None
+
+    @property
+    def label(self) -> str | None:
+        """The version, or what else it was called when it was installed; None if nobody knows."""
+        return self.version or (self.mark.label if self.mark else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +78,19 @@ class PgmqFound:
     """What the schema `pgmq` holds.
 
     Attributes:
-        kind: `none`; the `extension`; `plain`, the pinned SQL without an extension; or `foreign`,
-            anything else.
-        version: the extension's, or the pinned one, or None.
+        kind: `none`; the `extension`; `plain`, SQL without an extension that is pinned, or that was
+            installed here from a file and is as it was; or `foreign`, anything else.
+        version: the extension's, the pinned one, or what the file was called; or None.
         columns: those of `pgmq.message_record`.
-        difference: of a foreign one, how it differs from the pinned SQL.
+        difference: of a foreign one, how it differs from the pinned SQL that is nearest.
+        files: SHA-256 of the file that it was installed from, where that is pinned nowhere.
     """
 
     kind: Literal["none", "extension", "plain", "foreign"] = "none"
     version: str | None = None
     columns: tuple[str, ...] = ()
     difference: Difference = Difference()
+    files: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,10 @@ class Found:
         pgmq: the queue.
         offered: the version of the extension pgmq that the server has to offer, or None.
         realtime: `realtime.send` is absent (`none`), our stand-in (`ours`), or there (`other`).
+        queues: how many tables of queues and archives there are.
+        tables: how many tables there are that are none of pgflow's and pgmq's.
+        stand_ins: the extensions that something of ours stands in for.
+        extensions: those that a core may want and that are there, or that the server has to offer.
     """
 
     server: int
@@ -99,6 +114,15 @@ class Found:
     pgmq: PgmqFound = PgmqFound()
     offered: str | None = None
     realtime: Literal["none", "ours", "other"] = "none"
+    queues: int = 0
+    tables: int = 0
+    stand_ins: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
+
+    @property
+    def has_nothing_to_lose(self) -> bool:
+        """Whether nobody has anything in it: no core, no queue, no table."""
+        return self.core.nearest is None and not self.queues and not self.tables
 
 
 def recognise(read: Catalog, pins: Pins | None = None) -> Found:
@@ -111,14 +135,26 @@ def recognise(read: Catalog, pins: Pins | None = None) -> Found:
     pins = pins or pinned.load()
     return Found(
         server=read.server,
-        core=_core(read.core, pins),
+        core=_core(read.core, marks.read(read.comments.get("pgflow", "")), pins),
         pgmq=_pgmq(read, pins),
         offered=read.offered,
         realtime=_realtime(read.realtime),
+        queues=read.queues,
+        tables=read.tables,
+        stand_ins=tuple(name for name, schema in STOOD_IN_FOR.items() if _is_ours(read, schema)),
+        extensions=tuple(
+            name
+            for name, schema in STOOD_IN_FOR.items()
+            if name in read.extensions or (schema in read.comments and not _is_ours(read, schema))
+        ),
     )
 
 
-def _core(items: Items, pins: Pins) -> CoreFound:
+def _is_ours(read: Catalog, schema: str) -> bool:
+    return read.comments.get(schema, "").startswith(catalog.STAND_IN)
+
+
+def _core(items: Items, mark: Mark | None, pins: Pins) -> CoreFound:
     if not items:
         return CoreFound()
     candidates = []
@@ -131,6 +167,7 @@ def _core(items: Items, pins: Pins) -> CoreFound:
         replaced=tuple(function_name(key) for key in ours if items.get(key) == ours[key]),
         nearest=release.version,
         difference=difference,
+        mark=mark if mark and mark.catalog == marks.digest(items) else None,
     )
 
 
@@ -139,10 +176,17 @@ def _pgmq(read: Catalog, pins: Pins) -> PgmqFound:
         return PgmqFound("extension", read.extension, read.message_columns)
     if not read.pgmq and not read.queues:
         return PgmqFound()
-    difference = _compare(read.pgmq, pins.pgmq_items, {})
-    if difference:
-        return PgmqFound("foreign", None, read.message_columns, difference)
-    return PgmqFound("plain", pins.pgmq_version, read.message_columns)
+    nearest = min(
+        ((_compare(read.pgmq, queue.items, {}), queue) for queue in pins.queues.values()),
+        key=lambda candidate: len(candidate[0]),
+    )
+    difference, queue = nearest
+    if not difference:
+        return PgmqFound("plain", queue.version, read.message_columns)
+    mark = marks.read(read.comments.get("pgmq", ""))
+    if mark is not None and mark.catalog == marks.digest(read.pgmq):
+        return PgmqFound("plain", mark.label, read.message_columns, files=mark.files)
+    return PgmqFound("foreign", None, read.message_columns, difference)
 
 
 def _realtime(comment: str | None) -> Literal["none", "ours", "other"]:

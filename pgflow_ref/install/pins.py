@@ -63,24 +63,41 @@ class Package:
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    """One release of pgmq.
+
+    Attributes:
+        version: such as `1.11.1`.
+        package: the package that holds it.
+        items: the fingerprint of what its SQL leaves.
+    """
+
+    version: str
+    package: Package
+    items: Items
+
+
+@dataclass(frozen=True, slots=True)
 class Pins:
     """All that is pinned.
 
     Attributes:
         core: the package of the core.
         releases: the known releases of the core by version, oldest first.
-        pgmq: the package of pgmq.
-        pgmq_version: the release of pgmq in that package.
-        pgmq_items: the fingerprint of pgmq installed as plain SQL.
+        queues: the known releases of pgmq by version; the first is the one that is installed where
+            none is named.
         ours: the fingerprints of the functions that we replace, by object.
     """
 
     core: Package
     releases: Mapping[str, Release]
-    pgmq: Package
-    pgmq_version: str
-    pgmq_items: Items
+    queues: Mapping[str, Queue]
     ours: Items
+
+    @property
+    def queue(self) -> Queue:
+        """The pgmq that is installed where none is named."""
+        return next(iter(self.queues.values()))
 
 
 @functools.cache
@@ -104,11 +121,30 @@ def load() -> Pins:
     return Pins(
         core=core,
         releases=releases,
-        pgmq=_package(pins["pgmq"]),
-        pgmq_version=pins["pgmq"]["release"],
-        pgmq_items=_items(prints["pgmq"]),
+        queues=_queues(pins["pgmq"], prints["pgmq"]),
         ours=_items(prints["ours"]),
     )
+
+
+def _queues(pins: dict[str, Any], prints: dict[str, Any]) -> dict[str, Queue]:
+    queues: dict[str, Queue] = {}
+    items: dict[str, Item] = {}
+    for version, package in pins.items():
+        delta = prints[version]
+        items = {key: value for key, value in items.items() if key not in delta["gone"]}
+        items |= _items(delta["set"])
+        queues[version] = Queue(version, _package(package), dict(items))
+    return queues
+
+
+def known_pgmqs() -> tuple[str, ...]:
+    """The versions of pgmq that can be installed as plain SQL; the first is the usual one.
+
+    Example:
+        >>> known_pgmqs()
+        ('1.11.1', '1.13.0')
+    """
+    return tuple(load().queues)
 
 
 def known_cores() -> tuple[str, ...]:

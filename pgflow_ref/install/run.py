@@ -10,10 +10,12 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from pgflow_ref import connection
-from pgflow_ref.errors import DatabaseUnavailable, InstallRefused, SourceError
-from pgflow_ref.install import catalog, decide, found, sources
+from pgflow_ref.errors import DatabaseUnavailable, InstallRefused
+from pgflow_ref.install import catalog, decide, finish, found, sources, stand_ins
 from pgflow_ref.install import pins as pinned
 from pgflow_ref.install.pins import DEFAULT_CORE
+from pgflow_ref.install.wanted import Wanted, wanted
+from pgflow_ref.install.wanted_pgmq import WantedPgmq, wanted_pgmq
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +26,6 @@ if TYPE_CHECKING:
     from pgflow_ref.install.sources import SqlFile
 
 _LOCK: Final = int.from_bytes(b"pgflow", "big")  # the advisory lock's key: ours, and constant
-
-# The one statement of the core that cannot run where pgmq is plain SQL; the extension, where it is
-# used, is there by then.
-_CREATE_EXTENSION: Final = 'CREATE EXTENSION IF NOT EXISTS "pgmq" WITH SCHEMA "pgmq";'
 
 _SCRIPT_GUARD: Final = f"""\
 DO $pgflow_ref$
@@ -50,11 +48,12 @@ class Report:
     """What a database holds after `install`.
 
     Attributes:
-        core: the version of pgflow's core.
-        pgmq: the version of pgmq.
+        core: the version of pgflow's core, or what else it is called.
+        pgmq: the version of pgmq, or what its file is called.
         changed: whether anything was written; False where the core was there.
         replaced: functions of the core that are ours, such as `pgflow.read_with_poll`.
-        stand_ins: what is ours because the database had none, such as `realtime.send`.
+        stand_ins: what is ours because the database had none, such as `realtime.send`, or one of
+            the extensions that cores from 0.10 on want, such as `pg_cron`.
         notes: what else to know, one sentence each.
     """
 
@@ -66,11 +65,13 @@ class Report:
     notes: tuple[str, ...] = ()
 
 
-def install(
+def install(  # noqa: PLR0913  # each is a choice of its own, and nearly always left out
     target: str | psycopg.Connection[Any],
-    core: str = DEFAULT_CORE,
+    core: str | Wanted = DEFAULT_CORE,
     *,
     source: Path | None = None,
+    pgmq: str | WantedPgmq | None = None,
+    force: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> Report:
     """Put pgmq, pgflow's core and, where it is missing, a recording `realtime.send` in a database.
@@ -83,9 +84,14 @@ def install(
         target: a URL, or a connection. On a connection with an open transaction everything
             becomes part of that transaction, which ought to be READ COMMITTED: a snapshot that is
             older than another installer's work cannot see it.
-        core: the version of the core, one of `known_cores()`.
-        source: a directory or .tgz to read the core from; by default it is fetched from its npm
-            package once, with deno or npm, and kept in the user's cache.
+        core: the version of the core, one of `known_cores()`; or the path of a directory of
+            migrations, of a file of SQL or of a .tgz of @pgflow/core (`wanted`).
+        source: a directory or .tgz to read a known version from; by default it is fetched from its
+            npm package once, with deno or npm, and kept in the user's cache.
+        pgmq: the version of pgmq, or the path of its `pgmq.sql` (`wanted_pgmq`); by default what is
+            there, else the extension that the server offers, else the first of `known_pgmqs()`.
+        force: install what is newer than all known versions, or is not what its checksum says,
+            where the database holds nothing that could be lost.
         say: is told what takes long.
 
     Returns:
@@ -102,30 +108,35 @@ def install(
         >>> report.core, report.pgmq, report.replaced  # doctest: +SKIP
         ('0.5.0', '1.11.1', ('pgflow.read_with_poll', 'pgflow.set_vt_batch'))
     """
+    goal = _Goal.of(core, pgmq, source, force=force)
     with _connected(target) as conn:
         with _refusals("the catalogs", conn):
             before = inspect(conn)
-        steps = _plan(before, core)
+        steps = _plan(before, goal)
         if not steps:
-            return _report(before, core, changed=False)
-        files = _sql(steps, source, say)  # before the lock: it may have to be fetched
+            return _report(before, goal, changed=False)
+        files = _sql(steps, before, goal, say)  # before the lock: it may have to be fetched
         with _refusals("the installation", conn), _transaction(conn), catalog.settings(conn):
             _lock(conn, say)
-            steps_now = _plan(inspect(conn), core)
+            steps_now = _plan(inspect(conn), goal)
             if steps_now not in (steps, ()):
                 raise InstallRefused("the database was changed by somebody else; try once more")
-            for file in files if steps_now else ():
-                with _refusals(file.name, conn):
-                    _run(conn, file.text)
+            if steps_now:
+                for file in files:
+                    with _refusals(file.name, conn):
+                        _run(conn, file.text)
+                finish.finish(conn, steps, goal.core, goal.pgmq)
             after = inspect(conn)
-            _verify(after, core)
-        return _report(after, core, changed=bool(steps_now))
+            _verify(after, goal)
+        return _report(after, goal, changed=bool(steps_now))
 
 
 def script(
-    core: str = DEFAULT_CORE,
+    core: str | Wanted = DEFAULT_CORE,
     *,
     source: Path | None = None,
+    pgmq: str | WantedPgmq | None = None,
+    force: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> str:
     """The whole installation as one script, `BEGIN` to `COMMIT`, for psql or any other client.
@@ -134,27 +145,37 @@ def script(
     always uses pgmq as plain SQL.
 
     Args:
-        core: the version of the core, one of `known_cores()`.
+        core: as for `install`.
         source: as for `install`.
+        pgmq: as for `install`; a version that is only an extension has no script.
+        force: as for `install`.
         say: is told what takes long.
 
     Raises:
-        InstallRefused: the core is not known.
+        InstallRefused: the core or pgmq is not known.
         SourceError: the SQL cannot be had, or is not what its checksum says.
 
     Example:
         >>> script("0.5.0").splitlines()[0]  # doctest: +SKIP
         '-- pgflow core 0.5.0 and pgmq 1.11.1, for an empty database; written by pgflow-ref.'
     """
-    pins = pinned.load()
-    steps = _plan(found.Found(server=decide.LEAST_SERVER * 10_000), core)
+    goal = _Goal.of(core, pgmq, source, force=force)
+    empty = found.Found(server=decide.LEAST_SERVER * 10_000)
+    files = _sql(_plan(empty, goal), empty, goal, say)
+    queue = (goal.pgmq.release if goal.pgmq else None) or pinned.load().queue
+    label = goal.pgmq.label if goal.pgmq else queue.version
+    package = pinned.load().core
     header = (
-        f"-- pgflow core {core} and pgmq {pins.pgmq_version}, for an empty database; "
+        f"-- pgflow core {goal.core.label} and pgmq {label}, for an empty database; "
         "written by pgflow-ref.\n"
-        f"-- Core: the npm package {pins.core.name} {pins.core.version} ({pins.core.licence}). "
-        f"pgmq: the PyPI package {pins.pgmq.name} {pins.pgmq.version} ({pins.pgmq.licence}).\n"
     )
-    body = [f"-- {file.name}\n{file.text.rstrip()}\n" for file in _sql(steps, source, say)]
+    if goal.core.release and (goal.pgmq is None or goal.pgmq.release):
+        header += (
+            f"-- Core: the npm package {package.name} {package.version} ({package.licence}). pgmq: "
+            f"the PyPI package {queue.package.name} {queue.package.version} "
+            f"({queue.package.licence}).\n"
+        )
+    body = [f"-- {file.name}\n{file.text.rstrip()}\n" for file in files]
     return "\n".join([header, "BEGIN;\n", _SCRIPT_GUARD, *body, "COMMIT;\n"])
 
 
@@ -172,39 +193,71 @@ def inspect(conn: psycopg.Connection[Any]) -> Found:
     return found.recognise(catalog.read(conn))
 
 
-def _plan(state: Found, core: str) -> tuple[Step, ...]:
-    steps = decide.plan(state, core)
+@dataclass(frozen=True, slots=True)
+class _Goal:
+    """What is to be there in the end, and where it comes from."""
+
+    core: Wanted
+    pgmq: WantedPgmq | None
+    source: Path | None
+    force: bool
+
+    @classmethod
+    def of(
+        cls,
+        core: str | Wanted,
+        pgmq: str | WantedPgmq | None,
+        source: Path | None,
+        *,
+        force: bool,
+    ) -> _Goal:
+        goal = cls(
+            wanted(core) if isinstance(core, str) else core,
+            wanted_pgmq(pgmq) if isinstance(pgmq, str) else pgmq,
+            source,
+            force,
+        )
+        if source is not None and goal.core.source is not None:
+            raise InstallRefused(
+                f"the core is to be read from {goal.core.source} and from {source}: give one of "
+                "them; nothing was changed"
+            )
+        return goal
+
+
+def _plan(state: Found, goal: _Goal) -> tuple[Step, ...]:
+    steps = decide.plan(state, goal.core, goal.pgmq, force=goal.force)
     if isinstance(steps, decide.Refusal):
         raise InstallRefused(f"{steps.reason}; nothing was changed")
     return steps
 
 
 def _sql(
-    steps: Sequence[Step], source: Path | None, say: Callable[[str], None] | None
+    steps: Sequence[Step], state: Found, goal: _Goal, say: Callable[[str], None] | None
 ) -> list[SqlFile]:
     """The SQL of the steps, every file of it checked."""
+    missing = {"pgmq", *state.stand_ins}
     files: list[SqlFile] = []
     for step in steps:
         if step.kind == "extension":
             files.append(sources.SqlFile("CREATE EXTENSION pgmq", "CREATE EXTENSION pgmq;"))
         elif step.kind == "pgmq":
-            files += sources.pgmq_files(step.names)
+            queue = goal.pgmq or wanted_pgmq(pinned.load().queue.version)
+            files += queue.sql(say)
+        elif step.kind == "stand_in":
+            missing.update(step.names)
+            files += map(_ours, step.names)
         elif step.kind == "core":
-            files += map(_without_extension, sources.core_files(step.names, source, say))
-        else:
+            core = goal.core.files or sources.core_files(step.names, goal.source, say)
+            texts = [stand_ins.without(file.text, missing) for file in core]
+            files += map(sources.SqlFile, (file.name for file in core), texts)
+        elif step.kind == "realtime" or goal.core.release:
             files += map(_ours, step.names)
     return files
 
 
-def _without_extension(file: SqlFile) -> SqlFile:
-    text = file.text.replace(_CREATE_EXTENSION, "-- CREATE EXTENSION is left out: pgmq is there.")
-    if "CREATE EXTENSION IF" in text:
-        raise SourceError(f"{file.name} creates the extension pgmq in a way that is not known")
-    return sources.SqlFile(file.name, text)
-
-
 def _ours(name: str) -> SqlFile:
-    """The file of a function that we make: `pgflow.f` is in f.sql, `realtime.f` in realtime_f."""
+    """The file of what we make: `pgflow.f` is in f.sql, `realtime.f` in realtime_f.sql."""
     file = name.removeprefix("pgflow.").replace(".", "_")
     return sources.SqlFile(f"{file}.sql of pgflow-ref", pinned.our_sql(file))
 
@@ -264,23 +317,31 @@ def _refusals(doing: str, conn: psycopg.Connection[Any]) -> Iterator[None]:
         ) from error
 
 
-def _verify(after: Found, core: str) -> None:
+def _verify(after: Found, goal: _Goal) -> None:
     """Refuse, and so roll back, what is not what was to be installed."""
-    if after.core.version != core or after.pgmq.kind not in ("plain", "extension"):
+    core = goal.core
+    is_there = after.core.version == core.release if core.release else after.core.mark is not None
+    if not is_there or after.pgmq.kind not in ("plain", "extension"):
         raise InstallRefused(
-            f"what was installed is not pgflow core {core}; nearest {after.core.nearest} "
+            f"what was installed is not pgflow core {core.label}; nearest {after.core.nearest} "
             f"({after.core.difference}), pgmq {after.pgmq.kind} ({after.pgmq.difference}); "
             "is there an event trigger that changes new objects? Nothing was changed"
         )
 
 
-def _report(state: Found, core: str, *, changed: bool) -> Report:
+def _report(state: Found, goal: _Goal, *, changed: bool) -> Report:
     """Say what is there; the notes tell what would surprise."""
     kind = "the extension" if state.pgmq.kind == "extension" else "plain SQL"
     notes = [f"pgmq {state.pgmq.version} is {kind}"]
+    label = state.core.label or goal.core.label
+    if state.core.version is None:
+        notes.append(
+            f"pgflow core {label} is pinned nowhere; of the known versions it is most like "
+            f"{goal.core.like}"
+        )
     grown = decide.record_has_grown(state)
-    wanted = pinned.load().releases[core].replaced
-    broken = [name for name in wanted if grown and name not in state.core.replaced]
+    ours = pinned.load().releases[goal.core.like].replaced if state.core.version else ()
+    broken = [name for name in ours if grown and name not in state.core.replaced]
     if state.core.replaced:
         notes.append(
             f"{' and '.join(state.core.replaced)} are ours: the core's own cannot return rows on "
@@ -291,17 +352,15 @@ def _report(state: Found, core: str, *, changed: bool) -> Report:
             f"{' and '.join(broken)} are the core's own and cannot return rows on this version of "
             "pgmq; use pgmq's functions"
         )
-    if state.realtime == "ours":
-        notes.append(
-            "realtime.send is ours: it records events in realtime.messages_sent and sends nothing"
-        )
+    made = (*(("realtime.send",) if state.realtime == "ours" else ()), *state.stand_ins)
+    notes += [f"{name} is ours: {stand_ins.DOES[name]}" for name in made]
     if state.realtime == "none":
         notes.append("realtime.send is missing, and the core calls it: no run can be started")
     return Report(
-        core=core,
+        core=label,
         pgmq=state.pgmq.version or "",
         changed=changed,
         replaced=state.core.replaced,
-        stand_ins=("realtime.send",) if state.realtime == "ours" else (),
+        stand_ins=made,
         notes=tuple(notes),
     )

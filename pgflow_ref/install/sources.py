@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import tarfile
 import tempfile
 import zlib
@@ -22,9 +23,15 @@ from pgflow_ref.install import pins as pinned
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pgflow_ref.install.pins import Package
+    from pgflow_ref.install.pins import Package, Queue
 
-_LARGEST: Final = 1 << 20  # bytes of one file of SQL; the largest known has 64 kB
+# How migrations were published before 0.8: with a schema that must not be there yet, and one
+# version of pgmq. Both are a matter of the place, and what comes out is the same.
+_SCHEMA: Final = re.compile(r'^CREATE SCHEMA "(pgflow|pgmq)";$', re.MULTILINE)
+_PGMQ: Final = re.compile(
+    r'^CREATE EXTENSION (?:IF NOT EXISTS )?"pgmq" WITH SCHEMA "pgmq"(?: VERSION "[\d.]+")?;$',
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,19 @@ class SqlFile:
 
     name: str
     text: str
+
+
+def normal(file: SqlFile) -> SqlFile:
+    """A migration in the form in which it is published since 0.8; one of another form as it is.
+
+    Example:
+        >>> normal(SqlFile("a.sql", 'CREATE SCHEMA "pgmq";')).text
+        'CREATE SCHEMA IF NOT EXISTS "pgmq";'
+    """
+    text = _SCHEMA.sub(r'CREATE SCHEMA IF NOT EXISTS "\1";', file.text)
+    return SqlFile(
+        file.name, _PGMQ.sub('CREATE EXTENSION IF NOT EXISTS "pgmq" WITH SCHEMA "pgmq";', text)
+    )
 
 
 def core_files(
@@ -73,24 +93,50 @@ def core_files(
     return tuple(by_name[name] for name in names)
 
 
-def pgmq_files(names: Sequence[str]) -> tuple[SqlFile, ...]:
-    """The SQL of pgmq, from the installed package `pgmq`, which is not imported.
+def pgmq_files(
+    queue: Queue | None = None, say: Callable[[str], None] | None = None
+) -> tuple[SqlFile, ...]:
+    """The SQL of pgmq: from the installed package `pgmq`, which is not imported, or fetched.
+
+    Args:
+        queue: which release; by default the usual one, which is never fetched.
+        say: is told what takes long.
 
     Raises:
-        SourceError: the package is not installed, or is not the pinned version.
+        SourceError: the package is not installed or not the right version, and cannot be fetched.
     """
-    package = pinned.load().pgmq
+    pins = pinned.load()
+    queue = queue or pins.queue
+    package, names = queue.package, list(queue.package.files)
     spec = importlib.util.find_spec(package.name)
-    if spec is None or not spec.submodule_search_locations:
+    failure = f"the Python package {package.name} is not installed"
+    if spec is not None and spec.submodule_search_locations:
+        folder = Path(spec.submodule_search_locations[0], package.folder)
+        try:
+            return check(package, names, read_folder(folder, names), str(folder))
+        except SourceError as error:
+            failure = str(error)
+    if queue.version == pins.queue.version:
         raise SourceError(
-            f"the Python package {package.name} is not installed; "
-            f"pip install '{package.name}=={package.version}' or 'pgflow-ref[embedded]'"
+            f"{failure}; pip install '{package.name}=={package.version}' or 'pgflow-ref[embedded]'"
         )
-    folder = Path(spec.submodule_search_locations[0], package.folder)
-    try:
+    return _fetched_pgmq(package, names, say)
+
+
+def _fetched_pgmq(
+    package: Package, names: Sequence[str], say: Callable[[str], None] | None
+) -> tuple[SqlFile, ...]:
+    """From the user's cache, which is filled by pip when it lacks a file or holds another one."""
+    folder = cache_folder() / f"{package.name}-{package.version}"
+    with suppress(SourceError):
         return check(package, names, read_folder(folder, names), str(folder))
-    except SourceError as error:
-        raise SourceError(f"{error}; pip install '{package.name}=={package.version}'") from error
+    if say is not None:
+        say(f"fetching {package.name} {package.version}, once; it is kept in {folder}")
+    with tempfile.TemporaryDirectory(prefix="pgflow-ref-") as scratch:
+        files = fetch.fetch_wheel(package, Path(scratch), names)
+    fetched = check(package, names, files, "what pip fetched")
+    _keep(folder, files, say)
+    return fetched
 
 
 def check(
@@ -175,7 +221,7 @@ def _read_archive(path: Path, package: Package) -> dict[str, bytes]:
                 wanted = place.name in package.files and place.parent.match(package.folder)
                 if not (wanted and member.isfile()):
                     continue
-                if member.size > _LARGEST:
+                if member.size > fetch.LARGEST:
                     raise SourceError(f"{member.name} in {path} is too large to be a migration")
                 opened = archive.extractfile(member)
                 assert opened is not None  # it is a regular file
