@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance.core import evidence
-from conformance.harness import cases, conclusion, deviations, hosts, selection
+from conformance.harness import cases, conclusion, cores, deviations, hosts, selection
 from conformance.harness.adapters import AdapterError, find
 from conformance.harness.attaching import check_attached
 from conformance.harness.cases import FIXTURES, Case, CaseError
+from conformance.harness.cores import CoreError
 from conformance.harness.databases import CORE
 from conformance.harness.deviations import DeviationsError
 from conformance.harness.hosts import HostError
@@ -25,7 +26,8 @@ from conformance.harness.plugin import (
 )
 from conformance.harness.session import USUAL_CORES
 from conformance.harness.stage import ROLES
-from pgflow_ref.profiles import ProfileError, known, load
+from pgflow_ref.errors import PgflowError
+from pgflow_ref.profiles import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,8 +90,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--core",
         action="append",
-        metavar="VERSION",
-        help="a version of pgflow's core; may be given several times. Every case is tried on each"
+        metavar="VERSION or PATH",
+        help="a version of pgflow's core, or the path of a directory of migrations, a file of SQL"
+        " or a .tgz of @pgflow/core; may be given several times. Every case is tried on each"
         " that it is about, and each is compared with its model (default: workers on 0.5.0, or on"
         " 0.8.1 for what 0.5.0 does not have; all that are known for the model)",
     )
@@ -106,6 +109,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="make no databases, but schemas in the very database of the URL, which has none of"
         " these names; one case at a time",
+    )
+    group.addoption(
+        "--pgmq",
+        metavar="VERSION or PATH",
+        help="a version of pgmq, or the path of its pgmq.sql (default: what the server offers, or"
+        " 1.11.1)",
+    )
+    group.addoption(
+        "--force",
+        action="store_true",
+        help="try a core from a path also if a file of it is not what its checksum says",
     )
     group.addoption(
         "--quick",
@@ -167,10 +181,10 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     names = _workers(config)
     config.option.core = list(dict.fromkeys(config.getoption("--core") or ()))  # each once
+    pgmq, force = config.getoption("--pgmq"), config.getoption("--force")
     try:
         found = [find(name).name for name in names]
-        for core in _cores(config):
-            load(core)
+        cores.check(config.option.core, pgmq, force=force)
         hosts.check(config.getoption("--database"), in_place=config.getoption("--in-place"))
         minutes = config.getoption("--differential-minutes")
         if minutes is not None and not minutes > 0:
@@ -180,7 +194,7 @@ def pytest_configure(config: pytest.Config) -> None:
         check_attached(config.getoption("--attach") or (), ROLES, found)
         evidence.decode(config.getoption("--replay") or evidence.encode([]))
         known_here = deviations.load(deviations_path(config))
-    except (AdapterError, DeviationsError, HostError, ProfileError, ValueError) as error:
+    except (AdapterError, CoreError, DeviationsError, HostError, PgflowError, ValueError) as error:
         selection.refuse(config, error)
     if config.getoption("--list") or config.getoption("--explain"):
         config.pluginmanager.register(Lister(config, known_here), "conformance-lister")
@@ -215,7 +229,8 @@ def _cores(config: pytest.Config) -> list[str]:
 def _cores_of(case: Case, config: pytest.Config) -> list[str]:
     """The cores to try a case on: all that were asked for and it is about, or the usual one."""
     chosen = config.getoption("--core")
-    admitted = [core for core in chosen or USUAL_CORES if case.admits(core)]
+    there = chosen or USUAL_CORES
+    admitted = [core for core in there if case.admits(cores.of(core).version)]
     return admitted if chosen else admitted[:1]
 
 
@@ -238,12 +253,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             listed = _listed(metafunc.module.CASES, metafunc.config)
             if "core" in metafunc.fixturenames:
                 pairs = [(one, core) for one in listed for core in _cores_of(one, metafunc.config)]
-                names = [f"{one.id}-{core}" for one, core in pairs]
+                names = [f"{one.id}-{cores.of(core).label}" for one, core in pairs]
                 metafunc.parametrize(("case", "core"), pairs, ids=names)
             else:
                 metafunc.parametrize("case", listed, ids=[case.id for case in listed])
         elif "core" in metafunc.fixturenames:
-            metafunc.parametrize("core", _cores(metafunc.config))
+            compared = _cores(metafunc.config)
+            labels = [cores.of(core).label for core in compared]
+            metafunc.parametrize("core", compared, ids=labels)
     except (AdapterError, CaseError) as error:
         selection.refuse(metafunc.config, error)
 

@@ -15,14 +15,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from conformance.harness import adapters
+from conformance.harness import adapters, cores
 from conformance.harness.adapters import Adapter, AdapterError
 from conformance.harness.check import CHECKS, CannotCheck, Check, check
 from conformance.harness.checkup import opened
 from conformance.harness.databases import CORE, Cluster, template_of
 from pgflow_ref.embedded import EmbeddedPostgres
 from pgflow_ref.errors import PgflowError
-from pgflow_ref.install import install
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +36,7 @@ _MOST: Final = 3  # sentences of which the same advice is given
 
 @click.command()
 @click.argument("command", nargs=-1, required=True, metavar="-- COMMAND…")
-@click.option("--core", default=CORE, metavar="VERSION", help=f"A version of the core ({CORE}).")
+@click.option("--core", default=CORE, metavar="VERSION or PATH", help=f"A core ({CORE}).")
 @click.option(
     "--patience",
     default=1.0,
@@ -93,7 +92,7 @@ def _check(adapter: Adapter, core: str, patience: float, console: Console) -> li
         cluster = Cluster(server.url())
         cluster.create(template_of(core))
         says(f"installing core {core}")
-        install(cluster.url_of(template_of(core)), core)
+        cores.put(cluster.url_of(template_of(core)), core)
         with opened(adapter, cluster, core, Path(folder), patience) as checkup:
             for result in check(checkup, says):
                 console.print(_shown(result))

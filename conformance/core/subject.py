@@ -18,7 +18,7 @@ from psycopg import sql
 
 from conformance.core.compare import KEYS
 from conformance.core.statements import statement
-from pgflow_ref.install import install
+from conformance.harness import cores
 from pgflow_ref.json_contract import decode
 from pgflow_ref.model.rows import datetime_of
 from pgflow_ref.model.state import TICK, Refusal
@@ -208,14 +208,21 @@ def _seen(answer: Json) -> Seen:
     )
 
 
-def create(cluster: Cluster, name: str, profile: Profile, patch: str | None = None) -> None:
+def create(
+    cluster: Cluster,
+    name: str,
+    profile: Profile,
+    patch: str | None = None,
+    core: tuple[str, str | None] | None = None,
+) -> None:
     """Make a database with a core and a clock of its own.
 
     Args:
         cluster: the server; its user must be a superuser.
         name: the database.
-        profile: the core's version.
+        profile: what the core is compared with.
         patch: SQL to run after the core's own.
+        core: the version or path of the core, and of pgmq; by default those of the profile.
     """
     cluster.create(name)
     with cluster.connect(name) as connection:
@@ -228,7 +235,7 @@ def create(cluster: Cluster, name: str, profile: Profile, patch: str | None = No
             )
     with cluster.connect(name) as connection:
         connection.execute(_VIRTUAL)
-    install(cluster.url_of(name), profile.core)
+    cores.put(cluster.url_of(name), *(core or (profile.core, None)))
     with cluster.connect(name) as connection:
         connection.execute(_DRIVER)
         connection.execute(_functions_of_tables(profile))

@@ -12,7 +12,7 @@ import pytest
 from conformance.core import evidence, machine, subject
 from conformance.core.history import Counts, Difference
 from conformance.core.subject import Subject
-from conformance.harness import hosts
+from conformance.harness import cores, hosts
 from conformance.harness.cases import Case
 from conformance.harness.plugin import carry
 from conformance.harness.records import Case as Result
@@ -73,10 +73,11 @@ def compared(core: str, cluster: Cluster, session: Session) -> Iterator[Subject]
     """A database with this core and a clock of its own."""
     if session.in_place or not hosts.is_superuser(session.server):
         pytest.skip("the model is compared in a database of its own, made by a superuser")
-    name = f"core_{core.replace('.', '_')}"
-    profile = load(core).profile
+    found = cores.of(core)
+    name = f"core_{found.label.replace('.', '_')}"
+    profile = load(found.like).profile
     try:
-        subject.create(cluster, name, profile, session.patch)
+        subject.create(cluster, name, profile, session.patch, (core, session.pgmq))
         with psycopg.connect(cluster.url_of(name)) as connection:
             yield Subject(connection, profile)
             connection.rollback()
@@ -86,7 +87,7 @@ def compared(core: str, cluster: Cluster, session: Session) -> Iterator[Subject]
 
 @pytest.mark.case(CASE)
 def test_core_does_what_its_model_does(
-    compared: Subject, asked: Asked, request: pytest.FixtureRequest
+    core: str, compared: Subject, asked: Asked, request: pytest.FixtureRequest
 ) -> None:
     """The differential test; it also fails where a behaviour of the profile never showed."""
     profile, began = compared.profile, time.monotonic()
@@ -101,17 +102,18 @@ def test_core_does_what_its_model_does(
     problems = list(found.problems) if found else []
     problems += [f"no history shows {name}, which its profile lists" for name in missing if covers]
     shown = len(profile.behaviours) - len(missing)
-    repeat = ["./scripts/conformance", request.node.nodeid, f"--core={profile.core}"]
-    if patch := request.config.getoption("--core-patch"):
-        repeat.append(f"--core-patch={patch}")
+    repeat = ["./scripts/conformance", request.node.nodeid, f"--core={core}"]
+    given = {name: request.config.getoption(name) for name in ("--core-patch", "--pgmq")}
+    repeat += [f"{name}={value}" for name, value in given.items() if value]
+    repeat += ["--force"] if request.config.getoption("--force") else []
     if found is not None:
         repeat.append(f"--replay={evidence.encode([call for call, _ in found.history])}")
     case = Result(
-        id=f"{CASE.id}[{profile.core}]",
+        id=f"{CASE.id}[{cores.of(core).label}]",
         group=CASE.group,
         promise=CASE.promise,
         reference=CASE.reference,
-        core=profile.core,
+        core=cores.of(core).label,
         workers=(),
         outcome="failed" if problems else "passed",
         seconds=round(time.monotonic() - began, 3),

@@ -24,5 +24,5 @@ def restartable(session: Session) -> Iterator[RestartableServer]:
         if session.patch is not None:
             apply_patch(connection, session.patch, "the patch")
 
-    with RestartableServer((core.version for core in session.cores), patch) as server:
+    with RestartableServer(session.named, patch, session.pgmq) as server:
         yield server

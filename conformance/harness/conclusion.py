@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance.harness import deviations
+from conformance.harness import cores, deviations
 from conformance.harness.plugin import carry
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def conclude(
         more: what else was found.
     """
     taking_part = {adapter.name: adapter.hello.version for adapter in trial.adapters}
-    deviation = deviations.find(known, trial.case.id, taking_part, trial.core)
+    deviation = deviations.find(known, trial.case.id, taking_part, cores.of(trial.core).version)
     record = trial.record(repeating(item, session), deviation)
     carry(item, record, trial.hellos(), more)
     _end(record)
@@ -47,8 +47,9 @@ def repeating(item: pytest.Item, session: Session) -> str:
     asked = item.config.getoption
     options = [f"--worker={name}" for name in asked("--worker") or ()]
     options += [f"--core={core}" for core in asked("--core") or ()]
-    if patch := asked("--core-patch"):
-        options.append(f"--core-patch={patch}")
+    options += [f"{name}={asked(name)}" for name in ("--core-patch", "--pgmq") if asked(name)]
+    if asked("--force"):
+        options.append("--force")
     return shlex.join(["./scripts/conformance", item.nodeid, *options, f"--seed={session.seed}"])
 
 

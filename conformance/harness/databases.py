@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
-from conformance.harness import eventlog
+from conformance.harness import cores, eventlog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,8 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 
 def template_of(core: str) -> str:
-    """The database that holds this version of the core, to be copied for each case."""
-    return f"conformance_{core}"
+    """The database that holds this core, to be copied for each case."""
+    return f"conformance_{cores.of(core).label}"
 
 
 class Database:

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from conformance.harness import cores
 from conformance.harness.cases import TOGETHER, USUAL, Case
 from conformance.harness.selection import case_of, id_of, parameter
 from conformance.harness.values import show
@@ -66,7 +67,7 @@ def entries(items: Iterable[pytest.Item]) -> list[Entry]:
             name,
             case_of(made[0]),
             _each(parameter(item, "worker_name") for item in made),
-            _each(parameter(item, "core") for item in made),
+            _each(_label(parameter(item, "core")) for item in made),
             _sentence(getattr(getattr(made[0], "function", None), "__doc__", None)),
         )
         for name, made in tests.items()
@@ -234,6 +235,10 @@ def _who(roles: str | Sequence[str]) -> str:
 
 def _line(sql: str) -> str:
     return " ".join(sql.split())
+
+
+def _label(core: str | None) -> str | None:
+    return None if core is None else cores.of(core).label
 
 
 def _each(values: Iterable[str | None]) -> tuple[str, ...]:

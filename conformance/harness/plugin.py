@@ -120,6 +120,7 @@ class Conductor:
                     tuple(self.config.getoption("--attach") or ()),
                     self.config.getoption("--database"),
                     self.config.getoption("--in-place"),
+                    self.config.getoption("--pgmq"),
                 )
                 self.session, self._server = open_session(choice, self.progress.say)
                 self.suite = self.session.suite()

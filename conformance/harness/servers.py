@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
+from conformance.harness import cores
 from conformance.harness.databases import Cluster, template_of
 from conformance.harness.memory import in_memory
 from pgflow_ref import EmbeddedPostgres
-from pgflow_ref.install import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,14 +41,19 @@ class RestartableServer:
     them die with the process that started them.
 
     Args:
-        cores: versions of the core.
+        named: versions of the core, or paths.
         patch: what else is done to each database that cases are copied from.
+        pgmq: the version or path of pgmq, or None for the usual one.
     """
 
     def __init__(
-        self, cores: Iterable[str], patch: Callable[[Connection], None] | None = None
+        self,
+        named: Iterable[str],
+        patch: Callable[[Connection], None] | None = None,
+        pgmq: str | None = None,
     ) -> None:
-        self._cores = tuple(cores)
+        self._named = tuple(named)
+        self._pgmq = pgmq
         self._patch = patch
         # What is committed must be there after a restart. The machine does not crash: no fsync.
         self._first = EmbeddedPostgres({"synchronous_commit": "on"})
@@ -59,9 +64,9 @@ class RestartableServer:
             self._first.start()
         try:
             self.cluster = Cluster(self._first.url())
-            for core in self._cores:
+            for core in self._named:
                 self.cluster.create(template_of(core))
-                install(self.cluster.url_of(template_of(core)), core)
+                cores.put(self.cluster.url_of(template_of(core)), core, self._pgmq)
                 if self._patch is not None:
                     with self.cluster.connect(template_of(core)) as connection:
                         self._patch(connection)

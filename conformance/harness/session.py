@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from conformance.harness import hosts, records
+from conformance.harness import cores, hosts, records
 from conformance.harness.adapters import Adapter, Hello, find, prepare
 from conformance.harness.databases import CORE, template_of
 from conformance.harness.places import InPlace
 from conformance.harness.processes import introduced
 from pgflow_ref import __version__
-from pgflow_ref.install import inspect, install
+from pgflow_ref.install import inspect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,13 +42,14 @@ class Choice:
     Attributes:
         workers: who takes part.
         patience: how much longer to wait than usual.
-        cores: versions of the core, or none for the usual ones.
+        cores: versions of the core or paths, or none for the usual ones.
         patch: a file of SQL to run after the core's own, or None.
         seed: what all that is random is made from.
         quick: whether it is to be over soon, and may show less.
         attach: the roles or names of workers that a person starts.
         database: where the databases are to be; one of `hosts.KINDS`.
         in_place: whether to work within the very database of a URL.
+        pgmq: the version or path of pgmq, or None for the usual one.
     """
 
     workers: tuple[str, ...]
@@ -60,6 +61,7 @@ class Choice:
     attach: tuple[str, ...] = ()
     database: str = hosts.EMBEDDED
     in_place: bool = False
+    pgmq: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Session:
         quick: whether what is no case (`case.quick` says it of those) is to do less.
         prefix: how the names of all databases begin that cases get.
         in_place: whether there is one database alone, in which cases come one after the other.
+        named: the cores as they were asked for; `cores` is what they turned out to be.
+        pgmq: the pgmq as it was asked for, or None.
     """
 
     server: str
@@ -83,6 +87,8 @@ class Session:
     quick: bool = False
     prefix: str = ""
     in_place: bool = False
+    named: tuple[str, ...] = ()
+    pgmq: str | None = None
 
     def cluster(self) -> Cluster:
         """Where cases get their databases from."""
@@ -111,13 +117,14 @@ class Session:
             )
             for one in given.pop("adapters")
         )
-        cores = tuple(
+        installed = tuple(
             records.Core(
                 one["version"], one["pgmq"], tuple(one["replaced"]), tuple(one["stand_ins"])
             )
             for one in given.pop("cores")
         )
-        return cls(adapters=adapters, cores=cores, **given)
+        named = tuple(given.pop("named"))
+        return cls(adapters=adapters, cores=installed, named=named, **given)
 
     def suite(self) -> records.Suite:
         """The first record of the report; what the workers say of themselves comes later."""
@@ -155,10 +162,8 @@ def open_session(choice: Choice, say: Callable[[str], None]) -> tuple[Session, H
     server = hosts.start(choice.database, in_place=choice.in_place, say=say)
     try:
         cluster = hosts.cluster(server.url(), server.prefix, patch, in_place=server.in_place)
-        cores = tuple(
-            _template(cluster, core, choice.patch, patch, say)
-            for core in choice.cores or USUAL_CORES
-        )
+        named = choice.cores or USUAL_CORES
+        installed = tuple(_template(cluster, core, choice, patch, say) for core in named)
     except BaseException:
         server.stop()
         raise
@@ -166,13 +171,15 @@ def open_session(choice: Choice, say: Callable[[str], None]) -> tuple[Session, H
         server=server.url(),
         patience=math.inf if choice.attach else choice.patience,  # people take their time
         adapters=adapters,
-        cores=cores,
+        cores=installed,
         postgresql=server.version,
         patch=patch,
         seed=choice.seed,
         quick=choice.quick,
         prefix=server.prefix,
         in_place=server.in_place,
+        named=named,
+        pgmq=choice.pgmq,
     )
     return session, server
 
@@ -186,24 +193,24 @@ def _prepared(adapter: Adapter, say: Callable[[str], None]) -> Adapter:
 
 
 def _template(
-    cluster: Cluster, core: str, name: str | None, patch: str | None, say: Callable[[str], None]
+    cluster: Cluster, core: str, choice: Choice, patch: str | None, say: Callable[[str], None]
 ) -> records.Core:
     """Make the database that cases are copied from; in place, see what it would be."""
+    template, label = template_of(core), cores.of(core).label
     if isinstance(cluster, InPlace):
-        say(f"pgmq and pgflow core {core} are installed for each case")
+        say(f"pgmq and pgflow core {label} are installed for each case")
         with cluster.database(core) as database:
-            report = install(database.url, core)
-        return records.Core(report.core, report.pgmq, report.replaced, report.stand_ins)
-    template = template_of(core)
+            report = cores.put(database.url, core, choice.pgmq, say)
+        return records.Core(label, report.pgmq, report.replaced, report.stand_ins)
     cluster.create(template)
-    say(f"installing pgmq and pgflow core {core}")
-    report = install(cluster.url_of(template), core, say=say)
+    say(f"installing pgmq and pgflow core {label}")
+    report = cores.put(cluster.url_of(template), core, choice.pgmq, say)
     if patch is not None:
         with cluster.connect(template) as connection:
-            apply_patch(connection, patch, name or "")
+            apply_patch(connection, patch, choice.patch or "")
             found = inspect(connection).core.difference
-        say(f"{name} makes this another core than {core}: {found or 'in nothing'}")
-    return records.Core(report.core, report.pgmq, report.replaced, report.stand_ins)
+        say(f"{choice.patch} makes this another core than {label}: {found or 'in nothing'}")
+    return records.Core(label, report.pgmq, report.replaced, report.stand_ins)
 
 
 def read_patch(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from conformance.harness import eventlog, judge, records, trespass
+from conformance.harness import cores, eventlog, judge, records, trespass
 from conformance.harness.acts import perform
 from conformance.harness.cases import TOGETHER, USUAL
 from conformance.harness.contract import mistake
@@ -53,7 +53,7 @@ class Trial:
         adapters: who takes part; more than one for a mixed fleet.
         folder: a directory for its files.
         patience: how much longer to wait for everything than the case and the harness say.
-        core: the version of the core that it is tried on.
+        core: the version or path of the core that it is tried on.
         seed: what faults are drawn from.
         outcome: passed, failed or unsupported, once it is over.
         problems: what was not as it should be.
@@ -122,7 +122,7 @@ class Trial:
             group=self.case.group,
             promise=self.case.promise,
             reference=self.case.reference,
-            core=self.core,
+            core=cores.of(self.core).label,
             workers=tuple(adapter.name for adapter in self.adapters),
             outcome=outcome,
             seconds=round(self.seconds, 3),

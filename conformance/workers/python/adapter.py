@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from instructions import KNOWN, World, perform
 
-from pgflow_ref import Context, Flow, PgFlow, PgflowError, Worker, __version__
+from pgflow_ref import (
+    Context,
+    CoreUnsupported,
+    Flow,
+    PgFlow,
+    PgflowError,
+    Worker,
+    __version__,
+)
 from pgflow_ref.compile import compile_flow
 from pgflow_ref.json_contract import decode, encode
 
@@ -59,6 +67,8 @@ def main() -> None:
     check_keys(fixture)
     try:
         words[word](fixture)
+    except CoreUnsupported as error:
+        unsupported(str(error))
     except PgflowError as error:
         sys.exit(f"{type(error).__name__}: {error}")
 

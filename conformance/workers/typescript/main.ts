@@ -4,6 +4,7 @@ import { PgflowSqlClient } from "@pgflow/core";
 import { compileFlow } from "@pgflow/dsl";
 import postgres, { type Sql } from "postgres";
 import * as runtime from "#runtime";
+import { check } from "./core.ts";
 import { workOnEdge } from "./edge.ts";
 import { declare, readFixture, type Task } from "./flow.ts";
 import { describe, hear, say, Unsupported } from "./lines.ts";
@@ -50,6 +51,7 @@ async function compile(): Promise<void> {
 async function start(): Promise<void> {
   const { flow } = await readFixture(env("PGFLOW_FIXTURE"));
   const sql = connect();
+  await check(sql);
   const client = new PgflowSqlClient(sql);
   for await (const input of hear()) {
     const run = await client.startFlow(flow.slug, input as never);
@@ -74,6 +76,7 @@ async function serve(): Promise<void> {
     say({ ...HELLO, name: "pgflow-edge-worker", version });
     await workOnEdge(edge, env("PGFLOW_DATABASE_URL"), flow, options, sql, stop.signal);
   } else {
+    await check(sql);
     say(HELLO);
     await work(flow, options, sql, stop.signal);
   }
