@@ -48,6 +48,7 @@ def to_markdown(run: Run) -> str:
         run=run,
         verdict=run.verdict,
         cells=run.cells(),
+        matrix=run.matrix(),
         groups=list(dict.fromkeys(case.group for case in run.cases)),
         outcomes=OUTCOMES,
         failures=run.failures[:_FAILURES],

@@ -96,6 +96,7 @@ def render_page(run: Run) -> str:
             losses=_losses(run),
             ways=tuple(dict.fromkeys(loss.route for loss in run.losses)),
             by_core=_by_core(run),
+            matrix=run.matrix(),
             style=Markup(_source("style.css")),  # noqa: S704 (a file of ours)
             script=Markup(script),  # noqa: S704 (a file of ours)
             digest=digest,

@@ -140,6 +140,23 @@ class Run:
             cells.setdefault((case.group, column(case)), Counter())[case.outcome] += 1
         return cells
 
+    def matrix(self) -> dict[tuple[str, str], Counter[Outcome]]:
+        """How often each outcome came, by core and column; cores as they were installed."""
+        cells: dict[tuple[str, str], Counter[Outcome]] = {}
+        for core in self.cores:
+            for case in self.cases:
+                if case.core == core:
+                    cells.setdefault((core, column(case)), Counter())[case.outcome] += 1
+        return cells
+
+    def unsupported(self) -> dict[str, list[Case]]:
+        """The results that are not supported, by the reason; what most have comes first."""
+        found: dict[str, list[Case]] = {}
+        for case in self.cases:
+            if case.outcome == "unsupported":
+                found.setdefault("; ".join(case.problems) or "no reason was given", []).append(case)
+        return dict(sorted(found.items(), key=lambda pair: -len(pair[1])))
+
     @property
     def failures(self) -> tuple[Case, ...]:
         """The results that somebody must look at, in the order in which they came."""

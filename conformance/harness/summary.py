@@ -45,10 +45,12 @@ def render(run: Run, reports: Sequence[object] = ()) -> Group:
     for title, body in (
         ("What ran", _environment(run.suite)),
         ("Results", _table(run)),
+        ("By core", _matrix(run)),
         ("Who did how much of the work", _shares(run)),
         ("JSON that came to harm on its way", _losses(run)),
         ("Wrong workers, and whether they were caught", _controls(run)),
         ("Known deviations, which are not failures", _deviations(run)),
+        ("Not supported, which is neither a failure nor a pass", _unsupported(run)),
         ("Slowest", _slowest(run)),
     ):
         if body is not None:
@@ -193,6 +195,37 @@ def _table(run: Run) -> Group:
     ]
     # Columns, because a line of them could be broken between a number and its word.
     return Group(table, Text(), Columns(said, padding=(0, 3)))
+
+
+def _matrix(run: Run) -> Table | None:
+    """The same by core and worker, where there are several cores."""
+    if len(run.cores) < 2:  # noqa: PLR2004 (one core is what the other table is about)
+        return None
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table.add_column("core", overflow="fold")
+    for title in run.columns:
+        table.add_column(printable(title), justify="right", overflow="fold")
+    cells = run.matrix()
+    for core in run.cores:
+        row = [_cell(cells.get((core, title), Counter())) for title in run.columns]
+        table.add_row(_text(core), *row)
+    return table
+
+
+def _unsupported(run: Run) -> Table | None:
+    """Why what is not supported is not: each reason once, with how often and on which cores."""
+    reasons = run.unsupported()
+    if not reasons:
+        return None
+    grid = _grid(1, None)
+    for reason, cases in reasons.items():
+        every = list(dict.fromkeys(case.core for case in cases))
+        on = f" on {' and '.join(every)}" if len(run.cores) > len(every) else ""
+        many = f"{len(cases):,} result{'s' * (len(cases) != 1)}{on}"
+        grid.add_row(
+            *(_text(cell, "dim") for cell in (SYMBOLS["unsupported"], f"{reason} ({many})"))
+        )
+    return grid
 
 
 def _cell(counts: Counter[Outcome]) -> Text:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance.harness import records, report, run, summary
+from conformance.harness import markdown, records, report, run, summary
 from conformance.harness.records import OUTCOMES, Control, Core, End, Loss
 from conformance.harness.run import SYMBOLS, WORDS, Run
 from conformance.harness.summary import print_summary, split
@@ -109,6 +109,27 @@ class TestSummary:
             assert f"{SYMBOLS[outcome]} {WORDS[outcome].upper()}  case.{outcome}" in text
         if outcome == "deviation":
             assert re.search(r"≈ +case\.deviation, deno: Digits are lost\.", text)
+
+    def test_several_cores_have_a_matrix(self) -> None:
+        suite = replace(SUITE, cores=(SUITE.cores[0], Core("next-1", "1.11.1")))
+        reason = "the client does not know extra"
+        stream = [
+            suite,
+            case("a.b"),
+            case("a.b", core="next-1", outcome="unsupported", problems=(reason,)),
+            case("a.c", core="next-1", outcome="unsupported", problems=(reason,)),
+            END,
+        ]
+        text = text_of(stream)
+        rows = [line.split() for line in text.partition("By core")[2].splitlines()]
+        assert ["next-1", "0", "○2"] in rows
+        assert f"{reason} (2 results on next-1)" in " ".join(text.split())
+        assert "| next-1 |" in markdown.to_markdown(Run.of(stream))
+        page = report.render_page(Run.of(stream))
+        assert (
+            f'<span title="{WORDS["unsupported"]}">{SYMBOLS["unsupported"]}&nbsp;2</span>' in page
+        )
+        assert "By core" not in text_of([SUITE, case(), END])
 
     def test_order(self) -> None:
         text = text_of(everything(), reports=["build/report.html"])

@@ -1,0 +1,108 @@
+"""Cores from a path in the suite: how they are named, judged and refused, and who cannot serve them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conformance.harness import cores
+from conformance.harness.cores import CoreError
+from conformance.harness.databases import template_of
+from conformance.harness.records import Case, Suite
+from pgflow_ref.errors import InstallRefused, SourceError
+from pgflow_ref.install import pins, sources
+from tests.harness.test_suite import place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.harness.test_suite import Place
+
+    Folder = Callable[..., str]
+
+__all__ = ["place"]  # a fixture
+
+FILES = list(pins.load().core.files)
+NEXT = "20991231235959_pgflow_next.sql"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """Make a folder of all migrations that are known, and of others."""
+
+    def make(name: str, **others: str) -> str:
+        made = tmp_path / name
+        made.mkdir()
+        texts = {file.name: file.text for file in sources.core_files(FILES)}
+        for file, text in {**texts, **others}.items():
+            (made / file).write_text(text)
+        return str(made)
+
+    return make
+
+
+def test_a_word_means_the_same_for_the_whole_run(folder: Folder) -> None:
+    path = folder("next", **{NEXT: "SELECT 1;"})
+    found = cores.of(path)
+    assert template_of(path) == f"conformance_{found.label}"
+    assert (found.version, found.like) == ("0.8.1", "0.8.1")
+    assert cores.of(path) is found
+
+
+def test_what_cannot_be_in_one_run(folder: Folder) -> None:
+    cores.check(["0.5.0", "0.8.1"], "1.13.0", force=False)
+    with pytest.raises(CoreError, match=r"0\.8\.1 and .* are both core 0\.8\.1"):
+        cores.check(["0.8.1", folder("same")], None, force=False)
+    changed = folder("changed", **{FILES[3]: "SELECT 1;"})
+    with pytest.raises(CoreError, match=f"{FILES[3]} in .* expected SHA-256 .*; --force"):
+        cores.check([changed], None, force=False)
+    cores.check([changed], None, force=True)
+    with pytest.raises(InstallRefused, match="'9.9.9' is not known"):
+        cores.check(["9.9.9"], None, force=False)
+    with pytest.raises(SourceError, match="does not exist"):
+        cores.check(["./nowhere"], None, force=False)
+    with pytest.raises(InstallRefused, match="'new' is neither a version"):
+        cores.check([], "new", force=False)
+
+
+GROWN = """
+ALTER TYPE pgflow.step_task_record ADD ATTRIBUTE extra jsonb;
+"""
+
+
+def test_workers_that_cannot_serve_a_core_are_not_failures(folder: Folder, place: Place) -> None:
+    """What a task comes with has grown: neither the library nor the client knows what it means."""
+    path = folder("grown", **{NEXT: GROWN})
+    outcome = place.run_script(
+        "-n0", "--worker=python", "--worker=deno", f"--core={path}", "--core=0.8.1",
+        "--case=retry.backoff", "--pgmq=1.13.0",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.output
+    label = cores.of(path).label
+    (suite,) = (one for one in outcome.records if isinstance(one, Suite))
+    assert [(core.version, core.pgmq) for core in suite.cores] == [
+        (label, "1.13.0"),
+        ("0.8.1", "1.13.0"),
+    ]
+    found = {(case.workers, case.core): case for case in outcome.records if isinstance(case, Case)}
+    for worker in ("python", "deno"):
+        assert found[(worker,), "0.8.1"].outcome == "passed"
+        refused = found[(worker,), label]
+        assert refused.outcome == "unsupported"
+        assert "extra" in refused.problems[0]
+        assert f"--core={path} --core=0.8.1 --pgmq=1.13.0" in refused.repeat
+    assert "By core" in outcome.output
+    assert "does not know extra, with which tasks come here" in outcome.output
+    assert "newer than all profiles: it is judged as 0.8.1" in outcome.output
+
+
+@pytest.mark.parametrize("where", ["changed", "unknown"])
+def test_the_suite_refuses_before_it_begins(where: str, folder: Folder, place: Place) -> None:
+    core = folder("changed", **{FILES[0]: "SELECT 1;"}) if where == "changed" else "0.9.9"
+    outcome = place.run_script("-n0", f"--core={core}", "--case=retry.backoff")
+    assert outcome.code == 2
+    said = "is not the file of @pgflow/core" if where == "changed" else "'0.9.9' is not known"
+    assert f"the suite cannot run: {'' if where == 'changed' else 'pgflow core '}" in outcome.output
+    assert said in outcome.output
