@@ -10,7 +10,7 @@ from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
-from pgflow_ref.errors import CoreMissing, DatabaseUnavailable, PgflowError
+from pgflow_ref.errors import CoreMissing, DatabaseUnavailable, PgflowError, PrivilegeMissing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,6 +183,11 @@ def meaning(error: psycopg.Error, operation: Operation[T]) -> Exception:
         return CoreMissing(
             f"cannot {operation.name}: the database says {said!r}; "
             "`pgflow-ref install URL` puts a pgflow core there"
+        )
+    if isinstance(error, pg.InsufficientPrivilege):
+        return PrivilegeMissing(
+            f"cannot {operation.name}: {error.diag.message_primary or error}; `pgflow-ref doctor` "
+            "says what this user lacks, and `pgflow-ref roles` grants it to a worker"
         )
     return unavailable_without(error, operation.name) or error
 

@@ -184,7 +184,11 @@ def doctor_drawing(found: Findings) -> RenderableType:
     for name, text in _CAPABILITIES.items():
         has = bool(getattr(core, name))
         facts.add_row(Text(text), Text("yes", "green") if has else Text("no", "yellow"))
-    parts: list[RenderableType] = [facts, Text(f"\n{len(found.defects)} known defects", "bold")]
+    parts: list[RenderableType] = [facts]
+    if found.missing_grants:
+        parts.append(Text("\nThis user lacks, for a worker", "bold"))
+        parts += [Padding(Text(one, "yellow"), (0, 0, 0, 2)) for one in found.missing_grants]
+    parts.append(Text(f"\n{len(found.defects)} known defects", "bold"))
     for defect in found.defects:
         parts += [
             Text(f"\n{defect.name}", "bold"),

@@ -387,6 +387,17 @@ has no pgflow.start_tasks
     """
 
 
+class PrivilegeMissing(PgflowError):
+    """The database does not let this user do what a worker or client has to do.
+
+    Example:
+        try:
+            Worker(order, url).run()
+        except PrivilegeMissing as error:
+            print(error)  # the grants that the user lacks, one by one
+    """
+
+
 class InstallRefused(PgflowError):
     """The installer found something in the database that it must not touch; nothing was changed.
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pgflow_ref.capabilities import Capabilities
     from pgflow_ref.model.profile import Behaviour
+    from pgflow_ref.operations import Grant
     from pgflow_ref.profiles import Core
 
 _LIKE_ANY: Final = (
@@ -107,11 +108,13 @@ class Findings:
         server: the version of PostgreSQL.
         capabilities: what its core can do.
         defects: what of that core surprises workers.
+        missing_grants: what this user lacks to work on the flows that are there, as in a GRANT.
     """
 
     server: str
     capabilities: Capabilities
     defects: tuple[Defect, ...]
+    missing_grants: tuple[str, ...] = ()
 
 
 def defects(core: Core) -> tuple[Defect, ...]:
@@ -126,4 +129,20 @@ def defects(core: Core) -> tuple[Defect, ...]:
         Defect(name, entry.says, entry.means, REMEDIES[name])
         for name, entry in sorted(core.entries.items())
         if entry.surprising and entry.concerns == "workers"
+    )
+
+
+def without(missing: Sequence[Grant], user: str, flow_slug: str) -> str:
+    """Say which grants a worker's user lacks, and how it gets them.
+
+    Example:
+        >>> from pgflow_ref.operations import Grant
+        >>> print(without([Grant("SELECT", "TABLE pgmq.q_order")], "shop", "order"))
+        the user 'shop' may not work on flow 'order': missing is SELECT ON TABLE pgmq.q_order; let \
+the owner of the core run `pgflow-ref roles --worker shop --flow order`
+    """
+    what = ", and ".join(grant.words for grant in missing)
+    return (
+        f"the user {user!r} may not work on flow {flow_slug!r}: missing is {what}; let the owner of"
+        f" the core run `pgflow-ref roles --worker {user} --flow {flow_slug}`"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from pgflow_ref import __version__
-from pgflow_ref.commands import cores, databases, definitions, doctor, runs, upkeep, workers
+from pgflow_ref.commands import cores, databases, definitions, doctor, roles, runs, upkeep, workers
 from pgflow_ref.commands.output import ReaderGone
 
 __all__ = ["ReaderGone", "cli"]
@@ -56,6 +56,7 @@ for _command in (
     upkeep.prune,
     doctor.doctor,
     databases.install,
+    roles.roles,
     databases.up,
     databases.demo,
     cores.core,

@@ -24,13 +24,19 @@ def doctor(url: str, as_json: bool, prepare: bool) -> None:
     from pgflow_ref import operations as ops
     from pgflow_ref.capabilities import probe
     from pgflow_ref.connection import connect, execute  # loads psycopg
+    from pgflow_ref.errors import PrivilegeMissing
     from pgflow_ref.profiles import load  # takes tomli on Python 3.10
     from pgflow_ref.remedies import Findings, defects
 
     with connect(url, prepare=prepare) as connection:
         server = execute(connection, ops.server_version())
         core = execute(connection, probe())
-    found = Findings(server, core, defects(load(core.core)))
+        try:
+            flows = execute(connection, ops.flow_slugs())
+        except PrivilegeMissing:  # then none of them is known
+            flows = ()
+        lacking = tuple(one.words for one in execute(connection, ops.missing_grants(flows)))
+    found = Findings(server, core, defects(load(core.core)), lacking)
     if as_json:
         say_json(found)
     else:

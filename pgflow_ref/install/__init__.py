@@ -15,6 +15,7 @@ Example:
 from pgflow_ref.install.decide import Refusal, Step, plan
 from pgflow_ref.install.found import Found
 from pgflow_ref.install.pins import known_cores, known_pgmqs
+from pgflow_ref.install.roles import Roles, roles
 from pgflow_ref.install.run import Report, inspect, install, script
 from pgflow_ref.install.wanted import Wanted, wanted
 from pgflow_ref.install.wanted_pgmq import WantedPgmq, wanted_pgmq
@@ -23,6 +24,7 @@ __all__ = [
     "Found",
     "Refusal",
     "Report",
+    "Roles",
     "Step",
     "Wanted",
     "WantedPgmq",
@@ -31,6 +33,7 @@ __all__ = [
     "known_cores",
     "known_pgmqs",
     "plan",
+    "roles",
     "script",
     "wanted",
     "wanted_pgmq",

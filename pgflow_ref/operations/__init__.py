@@ -29,6 +29,13 @@ from pgflow_ref.operations.deletion import (
     runs_over_for,
 )
 from pgflow_ref.operations.ends import RunEnd, ended_runs, runs_ended_by, runs_failed_here
+from pgflow_ref.operations.grants import (
+    Grant,
+    database_name,
+    flow_slugs,
+    may_create,
+    missing_grants,
+)
 from pgflow_ref.operations.health import (
     FlowHealth,
     WorkerHealth,
@@ -82,6 +89,7 @@ __all__ = [
     "Answer",
     "FlowHealth",
     "FlowOverview",
+    "Grant",
     "Now",
     "Operation",
     "Pulse",
@@ -97,6 +105,7 @@ __all__ = [
     "attempts_now",
     "claim",
     "claimed_tasks",
+    "database_name",
     "define",
     "delay_run",
     "delete_definition",
@@ -108,6 +117,7 @@ __all__ = [
     "enable_notifications",
     "ended_runs",
     "flow_exists",
+    "flow_slugs",
     "flows_health",
     "flows_overview",
     "flows_with_runs",
@@ -121,6 +131,8 @@ __all__ = [
     "lock_notifications",
     "lock_runs",
     "mark_stopped",
+    "may_create",
+    "missing_grants",
     "notifications",
     "queue_of",
     "read_messages",

@@ -19,10 +19,18 @@ from pgflow_ref.compare import mismatch, unsupported
 from pgflow_ref.compile import check
 from pgflow_ref.config import WorkerConfig
 from pgflow_ref.connection import execute_async
-from pgflow_ref.errors import ConfigError, CoreUnsupported, FlowMismatch, FlowNotFound, InvalidFlow
+from pgflow_ref.errors import (
+    ConfigError,
+    CoreUnsupported,
+    FlowMismatch,
+    FlowNotFound,
+    InvalidFlow,
+    PrivilegeMissing,
+)
 from pgflow_ref.execute import is_async
 from pgflow_ref.perform import AsyncPerformer
 from pgflow_ref.processes import Processes
+from pgflow_ref.remedies import without
 from pgflow_ref.targets import async_target_of
 from pgflow_ref.telling import Telling
 from pgflow_ref.worker.database import Database
@@ -120,8 +128,8 @@ class Worker:
             signals: whether SIGTERM and SIGINT ask for it; only in the main thread.
 
         Raises:
-            DatabaseUnavailable, CoreMissing, CoreUnsupported, FlowNotFound, FlowMismatch: at the
-                start. Later the worker waits for a database that goes away.
+            DatabaseUnavailable, CoreMissing, CoreUnsupported, PrivilegeMissing, FlowNotFound,
+                FlowMismatch: at the start. Later the worker waits for a database that goes away.
 
         Example:
             Worker(order, url, max_concurrency=50).run()
@@ -192,6 +200,7 @@ class Worker:
         self._database.capabilities = capabilities
         if self.config.compile_on_start:
             await self._compile(connection)
+        await self._check_grants(connection)
         stored = await execute_async(connection, ops.stored_flow(self.flow.slug))
         if stored is None:
             raise FlowNotFound(self.flow.slug)
@@ -210,6 +219,14 @@ class Worker:
         performer = AsyncPerformer(target, self._telling.listeners, prepare=False)
         for statement in await performer.perform(ensure_flow(self.flow)):
             log.info("the database was missing this: %s", statement)
+
+    async def _check_grants(self, connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
+        """Find out now what else would go wrong in the middle of a task."""
+        hears = self.config.signal_strategy == "notify"
+        asked = ops.missing_grants([self.flow.slug], hears=hears)
+        missing = await execute_async(connection, asked)
+        if missing:
+            raise PrivilegeMissing(without(missing, connection.info.user, self.flow.slug))
 
     def _check(self, stored: ops.StoredFlow, capabilities: Capabilities) -> None:
         lacking = unsupported(self.flow.shape, capabilities)
