@@ -39,6 +39,7 @@ class Change:
         before: as it was, or empty for what is new.
         after: as it is, or empty for what is gone.
         note: what else there is to say, in one line.
+        case: the result that it is about, as it is or as it was, or None.
     """
 
     what: str
@@ -46,6 +47,7 @@ class Change:
     after: str
     direction: Direction = "other"
     note: str = ""
+    case: Case | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +162,10 @@ def _results(before: Run, after: Run) -> Iterator[Change]:
         if old.outcome != new.outcome:
             change = _rank(new.outcome) - _rank(old.outcome)
             direction: Direction = "worse" if change < 0 else "better" if change else "other"
-            yield Change(_title(new), WORDS[old.outcome], WORDS[new.outcome], direction, _note(new))
+            was, now = WORDS[old.outcome], WORDS[new.outcome]
+            yield Change(_title(new), was, now, direction, _note(new), new)
         elif new.outcome in BAD and old.problems != new.problems:
-            yield Change(_title(new), WORDS[old.outcome], "otherwise", "other", _note(new))
+            yield Change(_title(new), WORDS[old.outcome], "otherwise", "other", _note(new), new)
 
 
 def _new(before: Run, after: Run) -> Iterator[Change]:
@@ -170,16 +173,15 @@ def _new(before: Run, after: Run) -> Iterator[Change]:
     for key, case in _by_key(after).items():
         if key not in old:
             direction: Direction = "worse" if case.outcome in BAD else "better"
-            yield Change(_title(case), "", WORDS[case.outcome], direction, _note(case))
+            yield Change(_title(case), "", WORDS[case.outcome], direction, _note(case), case)
 
 
 def _gone(before: Run, after: Run) -> Iterator[Change]:
     new = _by_key(after)
     for key, case in _by_key(before).items():
         if key not in new:
-            yield Change(
-                _title(case), WORDS[case.outcome], "", "other" if case.outcome in BAD else "worse"
-            )
+            direction: Direction = "other" if case.outcome in BAD else "worse"
+            yield Change(_title(case), WORDS[case.outcome], "", direction, case=case)
 
 
 def _deviations(before: Run, after: Run) -> Iterator[Change]:
@@ -190,7 +192,7 @@ def _deviations(before: Run, after: Run) -> Iterator[Change]:
         reason, now = old.get(key, ""), new.get(key, "")
         if reason != now and key in _by_key(before) and key in _by_key(after):
             case = _by_key(after)[key]
-            yield Change(_title(case), reason, now)
+            yield Change(_title(case), reason, now, case=case)
 
 
 def _listed(run: Run) -> dict[_Key, str]:

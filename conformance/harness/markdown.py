@@ -57,7 +57,7 @@ def to_markdown(run: Run) -> str:
         ways=len({loss.route for loss in run.losses}),
         rows=_ROWS,
     )
-    return _tidy(text)
+    return tidy(text)
 
 
 def plain(text: str) -> str:
@@ -103,8 +103,9 @@ def ways(routes: Sequence[tuple[str, ...]]) -> str:
 def changes_to_markdown(changes: Changes) -> str:
     """Make the text that says what changed between two runs."""
     template = environment(finalize=plain).get_template("changes.md.j2")
-    return _tidy(template.render(changes=changes, rows=_ROWS))
+    return tidy(template.render(changes=changes, rows=_ROWS))
 
 
-def _tidy(text: str) -> str:
+def tidy(text: str) -> str:
+    """Without the empty lines that a template leaves."""
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

@@ -27,7 +27,9 @@ class _Loader(FileSystemLoader):
         return re.sub("^[ \t]+", "", source, flags=re.MULTILINE), name, fresh
 
 
-def environment(finalize: Callable[[str], str] | None = None) -> Environment:
+def environment(
+    finalize: Callable[[str], str] | None = None, folder: Path = TEMPLATES
+) -> Environment:
     """Make one; `finalize` is what is done to every text, in place of escaping it for HTML."""
 
     def shown(value: object) -> object:
@@ -36,7 +38,7 @@ def environment(finalize: Callable[[str], str] | None = None) -> Environment:
         return finalize(value) if finalize else printable(value)
 
     made = Environment(
-        loader=_Loader(TEMPLATES),
+        loader=_Loader([folder, TEMPLATES]),
         autoescape=finalize is None,  # noqa: S701 (what is no HTML is escaped by `finalize`)
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -82,7 +82,7 @@ def print_run(
 
     `reports` are the paths of files with more, which the end names.
     """
-    _print(render(run, reports), file, width, color)
+    show(render(run, reports), file, width, color)
 
 
 def print_changes(
@@ -91,7 +91,7 @@ def print_changes(
     """Write what changed between two runs; what is for the worse stands first and says so."""
     parts: list[RenderableType] = []
     for title, found in changes.sections.items():
-        grid = _grid(6, None)
+        grid = grid_of(6, None)
         for change in sorted(found, key=lambda one: one.direction != "worse"):
             style = {"worse": "bold red", "better": "green", "other": "dim"}[change.direction]
             mark = "" if change.direction == "other" else change.direction
@@ -103,10 +103,11 @@ def print_changes(
             grid.add_row(Text(mark, style=style), said)
         parts += [Text(title, style="bold"), Padding(grid, (0, 0, 1, 2))]
     parts.append(Text(changes.sentence, style="bold red" if changes.worse else "bold green"))
-    _print(Group(*parts), file, width, color)
+    show(Group(*parts), file, width, color)
 
 
-def _print(what: RenderableType, file: TextIO, width: int | None, color: bool) -> None:
+def show(what: RenderableType, file: TextIO, width: int | None, color: bool) -> None:
+    """Write whatever rich can draw to a file or terminal, in what its encoding can hold."""
     buffer = io.StringIO()
     console = Console(
         file=buffer,
@@ -132,7 +133,8 @@ def _text(text: str, style: str = "") -> Text:
     return Text(printable(text), style=style)
 
 
-def _grid(*widths: int | None) -> Table:
+def grid_of(*widths: int | None) -> Table:
+    """Columns without lines, each as wide as it needs, or at most so wide."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     for width in widths:
         grid.add_column(overflow="fold", max_width=width)
@@ -142,7 +144,7 @@ def _grid(*widths: int | None) -> Table:
 def _environment(suite: Suite | None) -> RenderableType:
     if suite is None:
         return Text("The stream does not say: it has no suite record.")
-    grid = _grid(None, None)
+    grid = grid_of(None, None)
     for label, values in (
         ("suite", [f"pgflow-ref {suite.version}, {suite.started_at}"]),
         ("database", [*_cores(suite), f"PostgreSQL {suite.postgresql}"]),
@@ -252,7 +254,7 @@ def _shares(run: Run) -> Group | None:
     for name in dict.fromkeys(name for case in run.mixed for name in run.shares(case)):
         fill, style = fills[name]
         legend.append(f"{fill * 2} ", style=style).append(f"{printable(name)}   ")
-    grid = _grid(24, None, None)
+    grid = grid_of(24, None, None)
     for case in run.mixed:
         work = run.shares(case)
         bar = Text(no_wrap=True)
@@ -285,7 +287,7 @@ def _deviations(run: Run) -> Table | None:
     known = [case for case in run.cases if case.outcome == "deviation"]
     if not known:
         return None
-    grid = _grid(1, None)
+    grid = grid_of(1, None)
     for case in known:
         reason = case.deviation.reason if case.deviation else "no reason is recorded"
         said = f"{run.name(case)}, {fleet(case.workers)}: {reason}"
@@ -297,7 +299,7 @@ def _losses(run: Run) -> Group | None:
     """The losses, those that nobody knew of first; what came through is only counted."""
     if not run.losses:
         return None
-    grid = _grid(1, None)
+    grid = grid_of(1, None)
     for loss, routes in run.harmed():
         if not loss.excuse:
             said = f"{loss.value} came as {short(loss.came, 60)} on {_routes(routes)}"
@@ -343,7 +345,7 @@ def _slowest(run: Run) -> Table | None:
     cases = run.slowest(_SLOWEST)
     if not cases:
         return None
-    grid = _grid(8, 40, None)
+    grid = grid_of(8, 40, None)
     for case in cases:
         cells = (f"{case.seconds:6.1f} s", run.name(case), fleet(case.workers))
         grid.add_row(*(_text(cell, "dim") for cell in cells))

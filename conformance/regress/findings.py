@@ -52,3 +52,7 @@ def worst(findings: Iterable[Finding]) -> Kind:
         'changed'
     """
     return max((one.kind for one in findings), key=KINDS.index, default="same")
+
+
+class CannotRun(Exception):
+    """A part of the check cannot run, so there is no verdict; the message says why."""

@@ -1,0 +1,215 @@
+"""All cases on both cores: two runs of the suite, and what is different in their results."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import conformance
+from conformance.harness.changes import compare as compared
+from conformance.harness.outputs import STREAM
+from conformance.harness.records import BAD, read_records
+from conformance.harness.run import WORDS, Run, fleet
+from conformance.regress.findings import CannotRun, Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from conformance.harness.changes import Change
+    from conformance.harness.records import Case, Record
+    from conformance.regress.findings import Kind, Who
+    from conformance.regress.sides import Side
+
+_ROOT: Final = Path(conformance.__file__).parent.parent
+_GROUPS: Final[dict[str, Who]] = {"start": "clients", "compile": "clients", "core": "operators"}
+"""Whom a case concerns, by its group; all others concern workers."""
+_TOLD: Final = ("Results", "New cases", "Cases that are gone", "JSON", "Wrong workers")
+_EXPECTED: Final = (0, 1)  # exit codes of a suite that has run
+_GRACE: Final = 60.0  # seconds to stop servers and workers after an interruption
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What to run of the suite.
+
+    Attributes:
+        workers: who takes part; none: the usual ones.
+        cases: globs of ids; none: all.
+        quick: only the cases of a quick run.
+        seed: what all that is random is made from, the same on both cores.
+        more: what else to say to the suite, such as `-n4`.
+    """
+
+    workers: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
+    quick: bool = False
+    seed: int = 0
+    more: tuple[str, ...] = ()
+
+
+def compare(
+    base: Side, candidate: Side, wish: Wish, folder: Path, say: Callable[[str], None]
+) -> list[Finding]:
+    """Run the suite on both cores, and say what is different.
+
+    Args:
+        base: the one core.
+        candidate: the other.
+        wish: what to run.
+        folder: where the results go, each in a folder of its own.
+        say: is told what takes long.
+
+    Raises:
+        CannotRun: the suite cannot run, or broke off.
+    """
+    before, after = (_run(side, wish, folder / side.role, say) for side in (base, candidate))
+    return findings(before, after, base.label, candidate.label)
+
+
+def _run(side: Side, wish: Wish, folder: Path, say: Callable[[str], None]) -> Run:
+    """Run the suite; what it prints is for people, and goes where our own progress goes."""
+    say(f"running the cases on {side.label}")
+    stream = folder / STREAM
+    stream.unlink(missing_ok=True)  # else an older one would be taken for the answer
+    command = [sys.executable, "-m", "conformance", "--core", side.core]
+    command += ["--results", str(folder.resolve()), "--seed", str(wish.seed)]
+    command += [word for name in wish.workers for word in ("--worker", name)]
+    command += [word for glob in wish.cases for word in ("--case", glob)]
+    command += ["--quick"] if wish.quick else []
+    with _child([*command, *wish.more]) as process:
+        code = process.wait()
+    if code not in _EXPECTED:
+        raise CannotRun(f"the suite cannot run on core {side.label}: exit code {code}; see above")
+    if not stream.exists():
+        raise CannotRun(f"the suite left no {stream}")
+    return relabelled(Run.of(read_records(stream)), side.label)
+
+
+@contextmanager
+def _child(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is gone at the end, with the servers that it has started."""
+    process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def relabelled(run: Run, label: str) -> Run:
+    """A run as if its core had no name, so that a result can be found again on the other core."""
+    suffix = f"[{label}]"
+    cases = [replace(one, core="", id=one.id.removesuffix(suffix)) for one in run.cases]
+    records: list[Record] = [*cases, *run.losses, *run.controls]
+    if run.suite is not None:
+        records.insert(0, run.suite)
+    if run.end is not None:
+        records.append(run.end)
+    return Run.of(records)
+
+
+def findings(before: Run, after: Run, base: str, candidate: str) -> list[Finding]:
+    """What two runs come to; both `relabelled`. Pure.
+
+    Raises:
+        CannotRun: one of them broke off, or has no result.
+    """
+    for run, label in ((before, base), (after, candidate)):
+        if run.end is None or not run.cases:
+            raise CannotRun(f"the run of the suite on core {label} broke off, or had no result")
+    sections = compared(before, after).sections
+    told = {title: sections.get(title, ()) for title in _TOLD}
+    found = [
+        *map(_result, told["Results"]),
+        *_new(told["New cases"], candidate),
+        *_gone(told["Cases that are gone"], base),
+        *(_other("what becomes of JSON", change) for change in told["JSON"]),
+        *(_other("a worker that is wrong on purpose", change) for change in told["Wrong workers"]),
+    ]
+    touched = {id(change.case) for changes in told.values() for change in changes}
+    return [*found, *_same([case for case in after.cases if id(case) not in touched])]
+
+
+def _result(change: Change) -> Finding:
+    """A result that is another one."""
+    case = change.case
+    assert case is not None
+    kind: Kind = "changed"
+    if change.direction == "worse" and case.outcome in {*BAD, "unsupported"}:
+        kind = "broken"
+    note = f": {change.note}" if change.note else ""
+    detail = f"{change.before} before, {change.after} now{note}. The promise: {case.promise}"
+    return _finding(kind, case, detail)
+
+
+def _finding(kind: Kind, case: Case, detail: str) -> Finding:
+    what = f"{case.id}, {fleet(case.workers)}"
+    return Finding(kind, _who(case), what, detail, case.id, case.script or case.repeat or None)
+
+
+def _who(case: Case) -> Who:
+    return _GROUPS.get(case.group, "workers")
+
+
+def _new(changes: Sequence[Change], candidate: str) -> Iterator[Finding]:
+    """Cases that the base has nothing to do with: those that fail one by one, the rest together."""
+    for change in changes:
+        case = change.case
+        assert case is not None
+        if case.outcome in BAD:
+            note = f": {change.note}" if change.note else ""
+            yield _finding("broken", case, f"A case of {candidate} alone: {change.after}{note}.")
+    yield from _grouped([change for change in changes if change.direction != "worse"], candidate)
+
+
+def _gone(changes: Sequence[Change], base: str) -> Iterator[Finding]:
+    """Cases that are about the base alone: what they promise is promised no more."""
+    yield from _grouped(changes, base)
+
+
+def _grouped(changes: Sequence[Change], label: str) -> Iterator[Finding]:
+    groups: dict[str, list[Case]] = {}
+    for change in changes:
+        assert change.case is not None
+        groups.setdefault(change.case.group, []).append(change.case)
+    for group, cases in groups.items():
+        ids = list(dict.fromkeys(case.id for case in cases))
+        counts = Counter(case.outcome for case in cases)
+        outcomes = ", ".join(f"{number} {WORDS[one]}" for one, number in counts.items())
+        detail = (
+            f"Cases that are about {label} and not about the other: {', '.join(ids)}; {outcomes}."
+        )
+        what = f"{len(ids)} case{'s' * (len(ids) != 1)} of {group}"
+        yield Finding("changed", _who(cases[0]), what, detail, ids[0], cases[0].repeat or None)
+
+
+def _other(what: str, change: Change) -> Finding:
+    kind: Kind = "broken" if change.direction == "worse" else "changed"
+    note = f" ({change.note})" if change.note else ""
+    detail = f"{change.before or 'nothing'} before, {change.after or 'nothing'} now{note}."
+    return Finding(kind, "workers", f"{what}: {change.what}", detail)
+
+
+def _same(cases: Sequence[Case]) -> Iterator[Finding]:
+    """The results that are as they were, by group; what fails on both cores fails loudly."""
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(case.group, []).append(case)
+    for group, found in groups.items():
+        counts = Counter(case.outcome for case in found)
+        outcomes = ", ".join(f"{number} {WORDS[one]}" for one, number in counts.items())
+        bad = [case.id for case in found if case.outcome in BAD]
+        both = f" Bad on both: {', '.join(dict.fromkeys(bad))}." if bad else ""
+        ids = {case.id for case in found}
+        what = f"{len(ids)} case{'s' * (len(ids) != 1)} of {group}"
+        yield Finding("same", _who(found[0]), what, f"Results on both: {outcomes}.{both}")

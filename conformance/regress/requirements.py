@@ -1,0 +1,74 @@
+"""What two cores need of a server, and what the installer had to do for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conformance.regress.findings import Finding
+from pgflow_ref.install import pins
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conformance.regress.sides import Side
+    from pgflow_ref.install import Report
+
+
+def compare(base: Side, candidate: Side, before: Report, after: Report) -> list[Finding]:
+    """Say what is needed now and was not before.
+
+    Args:
+        base: the one core.
+        candidate: the other.
+        before: what the installer said of the one.
+        after: what it said of the other.
+    """
+    return [*_pgmq(base, candidate), *_migrations(base, candidate), *_installer(before, after)]
+
+
+def _pgmq(base: Side, candidate: Side) -> Iterator[Finding]:
+    releases = pins.load().releases
+    old, new = (releases[one.like].least_pgmq for one in (base, candidate))
+    if old != new:
+        needs = f"It needs pgmq {new} or newer" if new else "It runs on any pgmq"
+        needed = f"{base.label} needs {old} or newer" if old else f"{base.label} runs on any"
+        detail = f"{needs}; {needed}. On an older one it cannot be installed: upgrade pgmq first."
+        yield Finding("changed", "operators", "pgmq", detail)
+    elif new:
+        yield Finding("same", "operators", "pgmq", f"Both need pgmq {new} or newer.")
+
+
+def _migrations(base: Side, candidate: Side) -> Iterator[Finding]:
+    releases = pins.load().releases
+    old, new = (releases[one.like].files for one in (base, candidate))
+    more = [name for name in new if name not in old]
+    fewer = [name for name in old if name not in new]
+    if more:
+        detail = f"From {base.label} on there are {len(more)} to run: {', '.join(more)}."
+        yield Finding("changed", "operators", "migrations", detail)
+    if fewer:
+        detail = f"{len(fewer)} of {base.label} are not there, and none takes them back."
+        yield Finding("changed", "operators", "migrations", detail)
+
+
+def _installer(before: Report, after: Report) -> Iterator[Finding]:
+    """Functions that the installer replaces, and stand-ins for what a plain server lacks."""
+    old, new = {*before.replaced}, {*after.replaced}
+    for name in sorted(old - new):
+        detail = (
+            f"On pgmq {before.pgmq} {before.core}'s own cannot return rows, so the installer put in"
+            f" one of ours; {after.core} needs none."
+        )
+        yield Finding("changed", "operators", f"function {name}, replaced", detail)
+    for name in sorted(new - old):
+        detail = (
+            f"On pgmq {after.pgmq} {after.core}'s own cannot return rows: ours is in its place."
+        )
+        yield Finding("changed", "operators", f"function {name}, replaced", detail)
+    for name in sorted({*after.stand_ins} - {*before.stand_ins}):
+        detail = f"{after.core} needs {name}, and a plain server has none; the installer stood in."
+        yield Finding("changed", "operators", f"stand-in for {name}", detail)
+    both = sorted({*before.stand_ins} & {*after.stand_ins})
+    if both:
+        detail = f"A plain server has none, so the installer stood in for both: {', '.join(both)}."
+        yield Finding("same", "operators", "stand-ins", detail)
