@@ -33,13 +33,13 @@ def known(version: str) -> bytes:
     Raises:
         SystemExit: it knows another version.
     """
-    pinned = pins.load()
-    if version != pinned.pgmq_version:
+    queues = pins.load().queues
+    if version not in queues:
         sys.exit(
-            f"pgmq {version} is not known, {pinned.pgmq_version} is; of any other say where it is "
-            "(PGMQ_SQL: a file in docker/packages/ or a URL) and its checksum (PGMQ_SHA256)"
+            f"pgmq {version} is not known, {' and '.join(queues)} are; of any other say where it"
+            " is (PGMQ_SQL: a file in docker/packages/ or a URL) and its checksum (PGMQ_SHA256)"
         )
-    (file,) = sources.pgmq_files(tuple(pinned.pgmq.files))
+    (file,) = sources.pgmq_files(queues[version])
     return file.text.encode()
 
 

@@ -219,7 +219,7 @@ def _unsupported(run: Run) -> Table | None:
     reasons = run.unsupported()
     if not reasons:
         return None
-    grid = _grid(1, None)
+    grid = grid_of(1, None)
     for reason, cases in reasons.items():
         every = list(dict.fromkeys(case.core for case in cases))
         on = f" on {' and '.join(every)}" if len(run.cores) > len(every) else ""

@@ -47,11 +47,15 @@ def extension(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 CHECKSUM: Final = hashlib.sha256(b"SELECT 1;").hexdigest()
 
 
-def test_the_known_pgmq_becomes_an_extension(extension: ModuleType, tmp_path: Path) -> None:
-    version = pins.load().pgmq_version
+@pytest.mark.parametrize("version", pins.known_pgmqs())
+def test_a_known_pgmq_becomes_an_extension(
+    extension: ModuleType, tmp_path: Path, version: str
+) -> None:
     extension.main(version, "", "", tmp_path / "made")
     script = (tmp_path / "made" / f"pgmq--{version}.sql").read_bytes()
-    assert hashlib.sha256(script).hexdigest() == pins.load().pgmq.files["pgmq.sql"]
+    assert (
+        hashlib.sha256(script).hexdigest() == pins.load().queues[version].package.files["pgmq.sql"]
+    )
     control = (tmp_path / "made" / "pgmq.control").read_text(encoding="utf-8")
     assert f"default_version = '{version}'" in control
 

@@ -113,7 +113,7 @@ class TestSummary:
     def test_several_cores_have_a_matrix(self) -> None:
         suite = replace(SUITE, cores=(SUITE.cores[0], Core("next-1", "1.11.1")))
         reason = "the client does not know extra"
-        stream = [
+        stream: list[Record] = [
             suite,
             case("a.b"),
             case("a.b", core="next-1", outcome="unsupported", problems=(reason,)),
