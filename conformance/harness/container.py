@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -145,6 +146,18 @@ class Container:
         return said.decode(errors="replace").strip().replace(self._password, "…")
 
 
+def _knock(address: str) -> None:
+    """Whether anybody listens at a Unix socket: docker's client loses its own where nobody does.
+
+    Raises:
+        OSError: nobody does.
+    """
+    kind, _, path = address.partition("://")
+    if kind == "unix":
+        with socket.socket(socket.AF_UNIX) as knocking:
+            knocking.connect(path)
+
+
 def _check_engine(image: str) -> None:
     """Refuse early, and in words, where there is no engine or no image.
 
@@ -152,6 +165,7 @@ def _check_engine(image: str) -> None:
         HostError: one of them is missing.
     """
     try:
+        _knock(hosts.engine_address())
         client = docker.from_env()
         client.ping()
     except (docker.errors.DockerException, OSError) as error:

@@ -21,6 +21,7 @@ from conformance.harness.places import OURS_IN_PLACE, InPlace
 from pgflow_ref import EmbeddedPostgres
 from pgflow_ref.connection import connect, parameters
 from pgflow_ref.errors import PgflowError
+from pgflow_ref.install.catalog import STAND_IN
 from pgflow_ref.install.decide import LEAST_SERVER
 
 if TYPE_CHECKING:
@@ -103,9 +104,11 @@ def _is_docker(wanted: str) -> bool:
     return kind == DOCKER and bool(image) == bool(equals)
 
 
-def cluster(url: str, prefix: str, patch: str | None, *, in_place: bool) -> Cluster:
+def cluster(
+    url: str, prefix: str, patch: str | None, pgmq: str | None = None, *, in_place: bool
+) -> Cluster:
     """The databases of a host, in any process of a run."""
-    return InPlace(url, patch) if in_place else Cluster(url, prefix)
+    return InPlace(url, patch, pgmq) if in_place else Cluster(url, prefix)
 
 
 class Embedded:
@@ -216,8 +219,9 @@ class Server:
             raise HostError(f"the user {user!r} may not create schemas in the database {name!r}")
         there = self._ask(
             "SELECT string_agg(nspname, ', ' ORDER BY nspname) FROM pg_namespace"
-            " WHERE nspname = ANY(%s)",
+            " WHERE nspname = ANY(%s) OR starts_with(obj_description(oid, 'pg_namespace'), %s)",
             list(OURS_IN_PLACE),
+            STAND_IN,
         )
         if there is not None:
             raise HostError(

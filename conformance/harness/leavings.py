@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg import sql
 
+from pgflow_ref.install.catalog import STAND_IN
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -88,12 +90,21 @@ def remove_databases(url: str, prefix: str) -> None:
 
 
 def remove_schemas(url: str, names: Sequence[str]) -> None:
-    """Drop these schemas with all that is in them, and the extension pgmq if it is in one."""
+    """Drop these schemas with all that is in them, the extension pgmq, and our stand-ins.
+
+    A stand-in for an extension has a schema of its own, which its comment tells from the
+    extension's.
+    """
     with psycopg.connect(url, connect_timeout=_CONNECT_WITHIN) as connection:  # one transaction
         connection.execute("SET LOCAL client_min_messages = warning")
         if "pgmq" in names:
             connection.execute("DROP EXTENSION IF EXISTS pgmq CASCADE")
-        for name in names:
+        stand_ins = connection.execute(
+            "SELECT nspname FROM pg_namespace"
+            " WHERE starts_with(obj_description(oid, 'pg_namespace'), %s)",
+            [STAND_IN],
+        ).fetchall()
+        for name in (*names, *(name for (name,) in stand_ins)):
             connection.execute(
                 sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name))
             )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from conformance.harness import eventlog
+from conformance.harness import cores, eventlog
 from conformance.harness.databases import CORE, Cluster, Database
 from conformance.harness.leavings import remove_schemas
-from pgflow_ref.install import install
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from pgflow_ref.install import Report
 
 OURS_IN_PLACE: Final = ("conformance", "pgflow", "pgmq", "realtime")
 """The schemas that a run makes and removes; a database that has one of them is not touched."""
@@ -23,23 +24,41 @@ class InPlace(Cluster):
     Args:
         url: the database.
         patch: SQL to run after the core's own, or None.
+        pgmq: the version or path of pgmq, or None for the usual one.
     """
 
-    def __init__(self, url: str, patch: str | None = None) -> None:
+    def __init__(self, url: str, patch: str | None = None, pgmq: str | None = None) -> None:
         super().__init__(url)
         self._patch = patch
+        self._pgmq = pgmq
 
     @contextmanager
     def database(self, core: str = CORE) -> Iterator[Database]:
         """The database with this core and an event log; empty again at the end."""
+        with self._emptied():
+            database = Database(self.url)
+            try:
+                cores.put(self.url, core, self._pgmq)
+                if self._patch is not None:
+                    database.connection.execute(self._patch.encode())
+                eventlog.install(database.connection)
+                yield database
+            finally:
+                database.close()
+
+    def attempt(self, core: str, say: Callable[[str], None]) -> Report:
+        """Install a core, say what that gave, and take it away again.
+
+        Raises:
+            PgflowError: it cannot be had, or the server refuses it.
+        """
+        with self._emptied():
+            return cores.put(self.url, core, self._pgmq, say)
+
+    @contextmanager
+    def _emptied(self) -> Iterator[None]:
         remove_schemas(self.url, OURS_IN_PLACE)
-        database = Database(self.url)
         try:
-            install(self.url, core)
-            if self._patch is not None:
-                database.connection.execute(self._patch.encode())
-            eventlog.install(database.connection)
-            yield database
+            yield
         finally:
-            database.close()
             remove_schemas(self.url, OURS_IN_PLACE)

@@ -92,7 +92,9 @@ class Session:
 
     def cluster(self) -> Cluster:
         """Where cases get their databases from."""
-        return hosts.cluster(self.server, self.prefix, self.patch, in_place=self.in_place)
+        return hosts.cluster(
+            self.server, self.prefix, self.patch, self.pgmq, in_place=self.in_place
+        )
 
     def adapter(self, name: str) -> Adapter:
         """The adapter with this name."""
@@ -161,7 +163,9 @@ def open_session(choice: Choice, say: Callable[[str], None]) -> tuple[Session, H
     )
     server = hosts.start(choice.database, in_place=choice.in_place, say=say)
     try:
-        cluster = hosts.cluster(server.url(), server.prefix, patch, in_place=server.in_place)
+        cluster = hosts.cluster(
+            server.url(), server.prefix, patch, choice.pgmq, in_place=server.in_place
+        )
         named = choice.cores or USUAL_CORES
         installed = tuple(_template(cluster, core, choice, patch, say) for core in named)
     except BaseException:
@@ -199,8 +203,7 @@ def _template(
     template, label = template_of(core), cores.of(core).label
     if isinstance(cluster, InPlace):
         say(f"pgmq and pgflow core {label} are installed for each case")
-        with cluster.database(core) as database:
-            report = cores.put(database.url, core, choice.pgmq, say)
+        report = cluster.attempt(core, say)
         return records.Core(label, report.pgmq, report.replaced, report.stand_ins)
     cluster.create(template)
     say(f"installing pgmq and pgflow core {label}")

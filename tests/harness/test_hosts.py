@@ -20,10 +20,11 @@ from conformance.harness.hosts import HostError, Server
 from conformance.harness.places import OURS_IN_PLACE, InPlace
 from pgflow_ref.embedded import EmbeddedPostgres
 from pgflow_ref.errors import DatabaseUnavailable
-from pgflow_ref.install import inspect, install
+from pgflow_ref.install import inspect, install, pins, sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PATIENCE: Final = 30.0  # seconds for a keeper to do its work
 
@@ -40,6 +41,12 @@ else:
     cluster.create("made")
 print("made", flush=True)
 time.sleep(600)
+"""
+
+ASKS: Final = """
+CREATE FUNCTION pgflow.ask() RETURNS bigint LANGUAGE sql
+    AS $$ SELECT net.http_post(url => 'http://localhost/') $$;
+SELECT cron.schedule('ask', '1 second', 'SELECT pgflow.ask()');
 """
 
 
@@ -155,6 +162,38 @@ def test_in_place_a_case_finds_pgflow_and_leaves_nothing(place: str) -> None:
             assert schemas(place) == {"shop"}
     finally:
         host.stop()
+
+
+def test_in_place_the_pgmq_that_was_asked_for_is_there(place: str) -> None:
+    said: list[str] = []
+    cluster = InPlace(place, pgmq="1.13.0")
+    assert cluster.attempt("0.8.1", said.append).pgmq == "1.13.0"
+    assert schemas(place) == {"shop"}
+    with cluster.database("0.5.0") as database:
+        assert inspect(database.connection).pgmq.version == "1.13.0"
+
+
+def test_in_place_stand_ins_are_taken_away_and_nobody_elses_schema(
+    place: str, tmp_path: Path
+) -> None:
+    migrations = sources.core_files(pins.load().releases["0.8.1"].files)
+    core = tmp_path / "core.sql"
+    core.write_text("\n".join([*(one.text for one in migrations), ASKS]))
+    with psycopg.connect(place) as connection:
+        connection.execute("CREATE SCHEMA vault")
+    before = schemas(place)
+    with InPlace(place).database(str(core)) as database:
+        assert inspect(database.connection).stand_ins == ("pg_net", "pg_cron")
+        assert schemas(place) == {*before, *OURS_IN_PLACE, "net", "cron"}
+    assert schemas(place) == before == {"shop", "vault"}
+
+
+def test_in_place_a_stand_in_of_an_installation_is_data_of_others(place: str) -> None:
+    with psycopg.connect(place) as connection:
+        connection.execute(pins.our_sql("pg_net").encode())
+    with pytest.raises(HostError, match=r"holds data.*schemas: net"):
+        Server(place, in_place=True, say=silent)
+    assert schemas(place) == {"shop", "net"}
 
 
 def test_in_place_data_of_others_is_left_alone(place: str) -> None:
