@@ -18,7 +18,8 @@ from pgflow_ref.connection import connect, execute
 from pgflow_ref.drawings import graph_drawing, progress_drawing
 from pgflow_ref.embedded import EmbeddedPostgres
 from pgflow_ref.flow import Context, Flow
-from pgflow_ref.install import install
+from pgflow_ref.install import install, wanted
+from pgflow_ref.install.pins import DEFAULT_CORE
 from pgflow_ref.logs import FAILURES, silenced
 from pgflow_ref.worker import Worker
 
@@ -66,15 +67,23 @@ def confirm(deps: Any, ctx: Context) -> object:
     return {"order": order["id"], "total": deps["price"], **deps["stock"]}
 
 
-def run(url: str | None, console: Console) -> Run:
-    """Run the demo, and show it on the console; the run at its end."""
+def run(url: str | None, console: Console, core: str = DEFAULT_CORE) -> Run:
+    """Run the demo, and show it on the console; the run at its end.
+
+    Args:
+        url: a database with a core, or None for one of the demo's own.
+        console: where it is shown.
+        core: what is installed in that of its own: a version of the core, or a path.
+    """
     with ExitStack() as stack:
         stack.enter_context(silenced(FAILURES))  # the drawing shows them
         if url is None:
             console.print("starting a database for the demo …")
             server = stack.enter_context(EmbeddedPostgres())
             url = server.url()
-            install(url, say=console.print)
+            found = wanted(core)
+            # Nobody has anything in it; but files are to be what they say.
+            install(url, found, force=not found.altered, say=console.print)
         with connect(url) as connection:
             execute(connection, probe())  # says so, where there is no core
             for statement in compile_flow(flow.shape):

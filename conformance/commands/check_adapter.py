@@ -19,6 +19,7 @@ from conformance.harness import adapters, cores
 from conformance.harness.adapters import Adapter, AdapterError
 from conformance.harness.check import CHECKS, CannotCheck, Check, check
 from conformance.harness.checkup import opened
+from conformance.harness.cores import CoreError
 from conformance.harness.databases import CORE, Cluster, template_of
 from pgflow_ref.embedded import EmbeddedPostgres
 from pgflow_ref.errors import PgflowError
@@ -54,8 +55,9 @@ def check_adapter(command: tuple[str, ...], core: str, patience: float) -> None:
     console = Console(highlight=False)
     began = time.monotonic()
     try:
+        cores.check([core], None, force=False)
         results = _check(_adapter(command), core, patience, console)
-    except (AdapterError, CannotCheck, PgflowError) as error:
+    except (AdapterError, CannotCheck, CoreError, PgflowError) as error:
         click.echo(f"the adapter cannot be checked: {error}", err=True)
         sys.exit(2)
     wrong = sum(len(result.findings) for result in results)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
@@ -33,6 +35,9 @@ def core() -> None:
 def diff(base: str, candidate: str, as_json: bool) -> None:
     """What changed from one version of the core to another, for whom, and where.
 
+    It is what is known of released versions. A core from a path is compared by running it:
+    scripts/regress in the repository of this project.
+
     \b
     Example:
         pgflow-ref core diff 0.5.0 0.8.1
@@ -52,6 +57,33 @@ def diff(base: str, candidate: str, as_json: bool) -> None:
         show(Text.assemble("  ", (sign, _SIGNS[sign]), f" {what}"))
     if not (found.begins or found.ends or schema):
         show("Nothing that this project knows of.")
+
+
+@core.command("files")
+@click.argument("version")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def files(version: str, folder: Path) -> None:
+    """Write the migrations of a known version into a new or empty FOLDER.
+
+    With a migration of one's own beside them they are the next version: whatever takes --core takes
+    the folder.
+
+    \b
+    Example:
+        pgflow-ref core files 0.8.1 next
+    """
+    from pgflow_ref.install import core_files  # loads psycopg
+
+    written = core_files(version, say=Console(stderr=True).print)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise click.UsageError(f"{folder} is not empty; give a new folder")
+        for file in written:
+            (folder / file.name).write_bytes(file.text.encode())
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+    click.echo(f"{folder} has the {len(written)} migrations of pgflow core {version}")
 
 
 def _behaviours(found: Changes) -> list[RenderableType]:

@@ -113,9 +113,14 @@ def install(
     help=f"{_CORE} 'none' for none. Given several times, each has a database of its own.",
 )
 @_pgmq_option
+@click.option(
+    "--force", is_flag=True, help="A core from a path also if a file is not what its checksum says."
+)
 @click.option("--durable", is_flag=True, help="PostgreSQL's own settings for durability.")
 @json_option
-def up(*, cores: tuple[str, ...], pgmq: str | None, durable: bool, as_json: bool) -> None:
+def up(
+    *, cores: tuple[str, ...], pgmq: str | None, force: bool, durable: bool, as_json: bool
+) -> None:
     """Run a database of one's own until Ctrl-C, and print its URL.
 
     It is in a temporary directory, and gone afterwards.
@@ -125,6 +130,7 @@ def up(*, cores: tuple[str, ...], pgmq: str | None, durable: bool, as_json: bool
         pgflow-ref up
         pgflow-ref up --core 0.8.1 --json
         pgflow-ref up --core 0.5.0 --core 0.8.1
+        pgflow-ref up --core ./supabase/migrations
     """
     from pgflow_ref.embedded import EmbeddedPostgres
 
@@ -133,7 +139,7 @@ def up(*, cores: tuple[str, ...], pgmq: str | None, durable: bool, as_json: bool
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: done.set())
     with EmbeddedPostgres(durable=durable) as server:
-        for core, url in _databases(server, list(dict.fromkeys(cores)), pgmq, note):
+        for core, url in _databases(server, list(dict.fromkeys(cores)), pgmq, note, force=force):
             if as_json:
                 say_json({"url": url, "server": server.version, "core": core})
             else:
@@ -143,23 +149,31 @@ def up(*, cores: tuple[str, ...], pgmq: str | None, durable: bool, as_json: bool
 
 
 def _databases(
-    server: EmbeddedPostgres, cores: Sequence[str], pgmq: str | None, note: Console
+    server: EmbeddedPostgres,
+    cores: Sequence[str],
+    pgmq: str | None,
+    note: Console,
+    *,
+    force: bool,
 ) -> Iterator[tuple[str, str]]:
     """A database for each core, with its URL; where there is one core, the server's own."""
     from pgflow_ref import install as installer  # loads psycopg
+    from pgflow_ref.errors import InstallRefused
 
-    for core in cores:
-        url = server.url()
+    found = {core: None if core == "none" else installer.wanted(core) for core in cores}
+    for wanted in found.values():
+        if wanted is not None and wanted.altered and not force:
+            raise InstallRefused(f"{wanted.altered[0]}; --force installs it all the same")
+    for wanted in found.values():
+        label, url = wanted.label if wanted else "none", server.url()
         if len(cores) > 1:
-            name = "none" if core == "none" else installer.wanted(core).label
-            url = server.url(_create(url, f"pgflow_{name}"))
-        # It is new, and nobody has anything in it.
-        report = (
-            None
-            if core == "none"
-            else installer.install(url, core, pgmq=pgmq, force=True, say=note.print)
-        )
-        yield (report.core if report else core), url
+            url = server.url(_create(url, f"pgflow_{label}"))
+        if wanted is not None:  # the database is new, and nobody has anything in it
+            report = installer.install(url, wanted, pgmq=pgmq, force=True, say=note.print)
+            label = report.core
+            for sentence in report.notes if wanted.release is None else ():
+                note.print(sentence)
+        yield label, url
 
 
 def _create(url: str, name: str) -> str:
@@ -174,12 +188,19 @@ def _create(url: str, name: str) -> str:
 
 @click.command()
 @click.option("--url", default=None, help="A database with a core; else one for the demo alone.")
+@click.option(
+    "--core",
+    default="0.5.0",
+    show_default=True,
+    metavar="VERSION or PATH",
+    help=f"Without --url: {_CORE}",
+)
 @click.option("--json", "as_json", is_flag=True, help="The run at its end as JSON; no drawing.")
-def demo(url: str | None, as_json: bool) -> None:
+def demo(url: str | None, core: str, as_json: bool) -> None:
     """Run a small flow before your eyes."""
     from pgflow_ref import demo as show  # loads psycopg and asyncio
 
-    run = show.run(url, Console(quiet=as_json))
+    run = show.run(url, Console(quiet=as_json), core)
     if as_json:
         say_json(run_data(run))
     sys.exit(0 if run.status == "completed" else 1)

@@ -17,7 +17,7 @@ from pgflow_ref.install.found import Found
 from pgflow_ref.install.pins import known_cores, known_pgmqs
 from pgflow_ref.install.roles import Roles, roles
 from pgflow_ref.install.run import Report, inspect, install, script
-from pgflow_ref.install.wanted import Wanted, wanted
+from pgflow_ref.install.wanted import Wanted, core_files, wanted
 from pgflow_ref.install.wanted_pgmq import WantedPgmq, wanted_pgmq
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Step",
     "Wanted",
     "WantedPgmq",
+    "core_files",
     "inspect",
     "install",
     "known_cores",

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pgflow_ref.errors import InstallRefused, SourceError
 from pgflow_ref.install import pins as pinned
+from pgflow_ref.install import sources
 from pgflow_ref.install.fetch import LARGEST
 from pgflow_ref.install.sources import SqlFile, normal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pgflow_ref.install.pins import Pins
 
@@ -110,6 +111,28 @@ def wanted(text: str | Path) -> Wanted:
         )
     path = path.resolve()
     return judge(path, *_read(path), pins)
+
+
+def core_files(version: str, say: Callable[[str], None] | None = None) -> tuple[SqlFile, ...]:
+    """The migrations that make a known version, in order, each with its pinned checksum.
+
+    Args:
+        version: one of `known_cores()`.
+        say: is told what takes long: the package is fetched once, and kept in the user's cache.
+
+    Raises:
+        InstallRefused: the version is not known.
+        SourceError: the package cannot be fetched, or is not what its checksum says.
+
+    Example:
+        >>> core_files("0.5.0")[0].name  # doctest: +SKIP
+        '20250429164909_pgflow_initial.sql'
+    """
+    release = pinned.load().releases.get(version)
+    if release is None:
+        known = ", ".join(pinned.known_cores())
+        raise InstallRefused(f"pgflow core {version!r} is not known; known are {known}")
+    return sources.core_files(release.files, say=say)
 
 
 def is_path(text: str) -> bool:

@@ -19,7 +19,7 @@ from conformance.harness.checkup import FLOW, OPTIONS, opened
 from conformance.harness.contract import mistake
 from conformance.harness.databases import CORE, Cluster, template_of
 from pgflow_ref.embedded import EmbeddedPostgres
-from pgflow_ref.install import install
+from pgflow_ref.install import core_files, install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,3 +173,13 @@ def test_what_cannot_be_checked(arguments: tuple[str, ...], words: str) -> None:
     code, output = run(*arguments)
     assert code == 2
     assert words in output
+
+
+def test_a_core_with_a_changed_file_is_no_place_to_check_in(tmp_path: Path) -> None:
+    files = core_files("0.5.0")
+    for file in files:
+        (tmp_path / file.name).write_text(file.text)
+    (tmp_path / files[2].name).write_text("SELECT 1;")
+    code, output = run("--core", str(tmp_path), "plain")
+    assert code == 2
+    assert f"{files[2].name} in" in output
