@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance.core import evidence
-from conformance.harness import cases, conclusion, cores, deviations, hosts, selection
+from conformance.harness import cases, conclusion, cores, deviations, hosts, selection, ways
 from conformance.harness.adapters import AdapterError, find
 from conformance.harness.attaching import check_attached
 from conformance.harness.cases import FIXTURES, Case, CaseError
@@ -100,9 +100,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--database",
         metavar="KIND or URL",
         default=hosts.EMBEDDED,
-        help="where the databases are: 'embedded', a server of the suite's own; 'docker', or"
+        help="where the databases are: 'embedded', a server of the suite's own; 'pgbouncer', the"
+        " same with PgBouncer between workers and it, in transaction mode; 'docker', or"
         " 'docker=IMAGE', one in a container; or the URL of a server, on which the suite makes"
         " databases of its own and removes them (default: %(default)s)",
+    )
+    group.addoption(
+        "--role",
+        choices=ways.ROLES,
+        default=ways.OWNER,
+        help="as whom workers connect: as the owner of the databases, or as a role that is made for"
+        " the run and has no more than a worker needs (default: %(default)s)",
     )
     group.addoption(
         "--in-place",

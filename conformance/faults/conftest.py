@@ -24,5 +24,5 @@ def restartable(session: Session) -> Iterator[RestartableServer]:
         if session.patch is not None:
             apply_patch(connection, session.patch, "the patch")
 
-    with RestartableServer(session.named, patch, session.pgmq) as server:
+    with RestartableServer(session.named, patch, session.pgmq, session.way) as server:
         yield server

@@ -67,7 +67,7 @@ class Checkup:
         fixture = {"flow": flow} if options is None else {"flow": flow, "worker": options}
         path = self.folder / "fixture.json"
         path.write_text(encode(fixture), encoding="utf-8")
-        return environment(None if options is None else self.database.url, path)
+        return environment(None if options is None else self.database.worker_url, path)
 
     @contextmanager
     def worker(

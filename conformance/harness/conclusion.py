@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance.harness import cores, deviations
+from conformance.harness import cores, deviations, hosts, ways
 from conformance.harness.plugin import carry
 
 if TYPE_CHECKING:
@@ -48,9 +48,19 @@ def repeating(item: pytest.Item, session: Session) -> str:
     options = [f"--worker={name}" for name in asked("--worker") or ()]
     options += [f"--core={core}" for core in asked("--core") or ()]
     options += [f"{name}={asked(name)}" for name in ("--core-patch", "--pgmq") if asked(name)]
+    options += [
+        f"{name}={asked(name)}" for name in ("--database", "--role") if _is_other(item, name)
+    ]
     if asked("--force"):
         options.append("--force")
     return shlex.join(["./scripts/conformance", item.nodeid, *options, f"--seed={session.seed}"])
+
+
+def _is_other(item: pytest.Item, name: str) -> bool:
+    """Whether an option was given that can be shown: a URL holds a password."""
+    usual = {"--database": hosts.EMBEDDED, "--role": ways.OWNER}[name]
+    given = item.config.getoption(name)
+    return given != usual and "://" not in given
 
 
 def _end(record: Case) -> None:

@@ -14,6 +14,7 @@ from conformance.harness import hosts
 from conformance.harness.hosts import HostError
 from conformance.harness.leavings import Leavings
 from conformance.harness.memory import has_room
+from conformance.harness.ways import DIRECT
 
 try:
     docker: Any = import_module("docker")  # to a type checker this is the folder of this project
@@ -57,6 +58,7 @@ class Container:
 
     prefix = ""
     in_place = False
+    way = DIRECT
 
     def __init__(self, image: str, say: Callable[[str], None]) -> None:
         self._image = image or IMAGE

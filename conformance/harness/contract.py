@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """What `PGFLOW_CONTRACT` says, and `contract` in `hello`: the number before the point."""
 
+MINOR: Final = 1
+"""The number after the point: what was added since 1.0 is listed at the end of `CONTRACT.md`."""
+
 SCHEMA: Final = Path(__file__).parent.parent / "contract.schema.json"
 CASES: Final = SCHEMA.parents[1] / "fixtures" / "cases" / "schema.json"
 _FROM_CASES: Final = "../../conformance/contract.schema.json"  # as the schema of cases names it

@@ -12,9 +12,12 @@ import psycopg
 from psycopg import sql
 
 from conformance.harness import cores, eventlog
+from conformance.harness.ways import DIRECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from conformance.harness.ways import Way
 
 CORE: Final = "0.5.0"
 """The core that workers are tested on, where none is asked for."""
@@ -36,11 +39,13 @@ class Database:
     """A case's own database.
 
     Attributes:
-        url: for workers and whoever else.
+        url: for the harness.
+        way: how workers come to it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, way: Way = DIRECT) -> None:
         self.url = url
+        self.way = way
         self._connection: Connection | None = None
 
     @property
@@ -51,6 +56,15 @@ class Database:
                 self.url, autocommit=True, application_name=eventlog.HARNESS, options=_PATIENT
             )
         return self._connection
+
+    @property
+    def worker_url(self) -> str:
+        """For workers."""
+        return self.way.through(self.url)
+
+    def let_in(self, flow: str) -> None:
+        """Let workers serve a flow, if they are not who the harness is; it is there already."""
+        self.way.let_in(self.connection, flow)
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -65,11 +79,13 @@ class Cluster:
         url: any database of the server, for a user that may create databases.
         prefix: how all names begin that are given to databases; `url_of` and all that takes a name
             put it before that.
+        way: how workers come to them.
     """
 
-    def __init__(self, url: str, prefix: str = "") -> None:
+    def __init__(self, url: str, prefix: str = "", way: Way = DIRECT) -> None:
         self.url = url
         self.prefix = prefix
+        self.way = way
         self._numbers = itertools.count(1)
 
     def url_of(self, database: str) -> str:
@@ -106,7 +122,7 @@ class Cluster:
         # Several processes of a parallel run share the server.
         name = f"case_{os.getpid()}_{next(self._numbers)}"
         self.create(name, template_of(core))
-        database = Database(self.url_of(name))
+        database = Database(self.url_of(name), self.way)
         try:
             eventlog.install(database.connection)
             yield database

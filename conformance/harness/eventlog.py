@@ -37,9 +37,11 @@ CREATE TABLE conformance.events (
     depth integer NOT NULL DEFAULT pg_trigger_depth()
 );
 
+-- Whoever makes a change may have no right to write it down, so these functions have their owner's.
+
 -- Who writes: the harness, a function that is called, or a statement of somebody's own. The stack
 -- has one line for this trigger, and more for the functions from which it is called.
-CREATE FUNCTION conformance.note() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION conformance.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     stack text;
     origin text := 'function';
@@ -68,7 +70,7 @@ $$;
 -- passed over row by row: it is refused, and what a sequence has given out is not taken back.
 CREATE SEQUENCE conformance.refusals;
 
-CREATE FUNCTION conformance.keep() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION conformance.keep() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         PERFORM nextval('conformance.refusals');

@@ -9,15 +9,19 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote, urlsplit
 
 import psycopg
 
+from conformance.harness import ways
 from conformance.harness.databases import Cluster
 from conformance.harness.leavings import OURS, Leavings
 from conformance.harness.memory import in_memory
 from conformance.harness.places import OURS_IN_PLACE, InPlace
+from conformance.harness.pooler import program
+from conformance.harness.ways import DIRECT
 from pgflow_ref import EmbeddedPostgres
 from pgflow_ref.connection import connect, parameters
 from pgflow_ref.errors import PgflowError
@@ -28,10 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.harness.databases import Connection
+    from conformance.harness.ways import Way
 
 EMBEDDED: Final = "embedded"
 DOCKER: Final = "docker"
-KINDS: Final = "embedded, docker, docker=IMAGE, or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+PGBOUNCER: Final = "pgbouncer"
+KINDS: Final = (
+    "embedded, pgbouncer, docker, docker=IMAGE, or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+)
 """What `--database` may say."""
 
 _BUSY: Final = int.from_bytes(b"suite", "big")  # an advisory lock: a run is at work in this place
@@ -48,42 +56,61 @@ class Host(Protocol):
     Attributes:
         prefix: how the names of all databases begin that the suite makes there.
         in_place: whether there is one database alone, in which cases come one after the other.
+        way: how workers come to the server.
     """
 
     prefix: str
     in_place: bool
+    way: Way
 
     @property
     def version(self) -> str:
-        """PostgreSQL's version, such as `17.10`."""
+        """PostgreSQL's version, such as `17.10`, and what is between workers and it."""
 
     def url(self) -> str:
-        """A database of the server, for the harness and for workers alike: TCP, with a password."""
+        """A database of the server, for the harness: TCP, with a password."""
 
     def stop(self) -> None:
         """Take away what the host made."""
 
 
-def start(wanted: str, *, in_place: bool, say: Callable[[str], None]) -> Host:
+def start(
+    wanted: str, *, in_place: bool, say: Callable[[str], None], role: str = ways.OWNER
+) -> Host:
     """The host that `--database` asks for, ready.
 
     Args:
         wanted: one of `KINDS`.
         in_place: whether to work within the very database of a URL.
         say: is told what takes long.
+        role: as whom workers connect; one of `ways.ROLES`.
 
     Raises:
         HostError, PgflowError: it cannot be had.
     """
     check(wanted, in_place=in_place)
-    if wanted == EMBEDDED:
+    if wanted == PGBOUNCER:
+        program()  # who has none is not to wait for the server
+    user = "" if role == ways.OWNER else ways.a_role()
+    host = _start(wanted, user, in_place=in_place, say=say)
+    if not user and wanted != PGBOUNCER:
+        return host
+    try:
+        return Entered(host, user, pooled=wanted == PGBOUNCER)
+    except BaseException:
+        host.stop()
+        raise
+
+
+def _start(wanted: str, user: str, *, in_place: bool, say: Callable[[str], None]) -> Host:
+    if wanted in {EMBEDDED, PGBOUNCER}:
         say("starting PostgreSQL")
         return Embedded()
     if _is_docker(wanted):
         from conformance.harness.container import Container  # noqa: PLC0415  # an extra of its own
 
         return Container(wanted.partition("=")[2], say)
-    return Server(wanted, in_place=in_place, say=say)
+    return Server(wanted, in_place=in_place, say=say, role=user)
 
 
 def check(wanted: str, *, in_place: bool) -> None:
@@ -93,7 +120,7 @@ def check(wanted: str, *, in_place: bool) -> None:
         HostError: it is none.
     """
     is_url = wanted.startswith(("postgresql://", "postgres://"))
-    if wanted != EMBEDDED and not _is_docker(wanted) and not is_url:
+    if wanted not in {EMBEDDED, PGBOUNCER} and not _is_docker(wanted) and not is_url:
         raise HostError(f"--database {wanted!r}: it is {KINDS}")
     if in_place and not is_url:
         raise HostError("--in-place is about the database of a URL; give one with --database")
@@ -104,11 +131,52 @@ def _is_docker(wanted: str) -> bool:
     return kind == DOCKER and bool(image) == bool(equals)
 
 
-def cluster(
-    url: str, prefix: str, patch: str | None, pgmq: str | None = None, *, in_place: bool
+def cluster(  # noqa: PLR0913  # all that a run's processes need to find them
+    url: str,
+    prefix: str,
+    patch: str | None,
+    pgmq: str | None = None,
+    way: Way = DIRECT,
+    *,
+    in_place: bool,
 ) -> Cluster:
     """The databases of a host, in any process of a run."""
-    return InPlace(url, patch, pgmq) if in_place else Cluster(url, prefix)
+    return InPlace(url, patch, pgmq, way) if in_place else Cluster(url, prefix, way)
+
+
+class Entered:
+    """A host that workers come to in another way than the harness.
+
+    Args:
+        host: the host, which is stopped with this.
+        user: the role that workers are to have, or empty.
+        pooled: whether PgBouncer is to stand before the server.
+
+    Raises:
+        WayError, PoolerError: the role or PgBouncer cannot be had.
+    """
+
+    def __init__(self, host: Host, user: str, *, pooled: bool) -> None:
+        self._host = host
+        self._stack = ExitStack()
+        self.prefix = host.prefix
+        self.in_place = host.in_place
+        password = secrets.token_urlsafe(24) if user else ""
+        self.way = self._stack.enter_context(ways.opened(host.url(), user, password, pooled=pooled))
+
+    @property
+    def version(self) -> str:
+        """As `Host` says."""
+        return f"{self._host.version}{self.way.words}"
+
+    def url(self) -> str:
+        """As `Host` says."""
+        return self._host.url()
+
+    def stop(self) -> None:
+        """As `Host` says."""
+        self._stack.close()
+        self._host.stop()
 
 
 class Embedded:
@@ -116,6 +184,7 @@ class Embedded:
 
     prefix = ""
     in_place = False
+    way = DIRECT
 
     def __init__(self) -> None:
         with in_memory():
@@ -145,6 +214,7 @@ class Server:
         url: a database of the server.
         in_place: whether to work in that very database.
         say: is told what to know.
+        role: how a role is called that will be made there, or empty.
 
     Raises:
         HostError: the server is too old, the user may not do what the suite needs, or what it would
@@ -152,7 +222,11 @@ class Server:
         DatabaseUnavailable: there is no connection.
     """
 
-    def __init__(self, url: str, *, in_place: bool, say: Callable[[str], None]) -> None:
+    way = DIRECT
+
+    def __init__(
+        self, url: str, *, in_place: bool, say: Callable[[str], None], role: str = ""
+    ) -> None:
         self.in_place = in_place
         self.prefix = "" if in_place else f"{OURS}{secrets.token_hex(4)}_"
         _check_way(url)
@@ -165,7 +239,7 @@ class Server:
             raise
         order: dict[str, object] = {"url": self._url}
         order |= {"schemas": OURS_IN_PLACE} if in_place else {"databases": self.prefix}
-        self._leavings = Leavings(order)
+        self._leavings = Leavings(order | ({"role": role} if role else {}))
 
     @property
     def version(self) -> str:

@@ -123,8 +123,13 @@ def _command_line(pid: int) -> str:
 
 def _limit() -> None:
     """Between fork and exec: die with the harness, however it dies, and fill no disk."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     least = LONGEST_FILE if most == resource.RLIM_INFINITY else min(most, LONGEST_FILE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (least, least))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """Make the kernel send this process a signal when the one that started it dies, however."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, number)

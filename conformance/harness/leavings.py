@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 OURS: Final = "pgflow_conformance_"
-"""How the names of databases begin that the suite makes on somebody's server."""
+"""How the names of databases and roles begin that the suite makes on somebody's server."""
 
 _ROOT: Final = Path(__file__).parent.parent.parent
 _CONNECT_WITHIN: Final = 10  # seconds
@@ -38,8 +38,8 @@ class Leavings:
 
     Args:
         order: what the keeper removes: `{"databases": prefix, "url": …}`,
-            `{"schemas": [name, …], "url": …}` or `{"container": name}`. It is handed over on a
-            pipe, so that no command line shows a password.
+            `{"schemas": [name, …], "url": …}` or `{"container": name}`; the first two also with
+            `"role": name`. It is handed over on a pipe, so that no command line shows a password.
 
     Example:
         >>> with Leavings({"container": "no-such-container"}):  # doctest: +SKIP
@@ -110,6 +110,16 @@ def remove_schemas(url: str, names: Sequence[str]) -> None:
             )
 
 
+def remove_role(url: str, name: str) -> None:
+    """Drop a role of the suite's own, of which nothing else is left."""
+    if not name.startswith(OURS):
+        raise ValueError(f"{name!r} is not how roles of the suite are called")
+    with psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_WITHIN) as connection:
+        there = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [name]).rowcount
+        if there:  # who may make no roles may not drop any either, not even one that is not there
+            connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
 def remove_container(name: str) -> None:
     """End a container, if it is there."""
     docker: Any = import_module("docker")  # of an extra; to a type checker this is our folder
@@ -132,6 +142,8 @@ def keep() -> None:
             remove_databases(order["url"], order["databases"])
         else:
             remove_schemas(order["url"], order["schemas"])
+        if "role" in order:
+            remove_role(order["url"], order["role"])
     except Exception as error:  # noqa: BLE001  # whoever still listens is to hear of it
         with suppress(BrokenPipeError):
             sys.stdout.write(" ".join(str(error).split()))

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final
 from conformance.harness import cores, eventlog
 from conformance.harness.databases import CORE, Cluster, Database
 from conformance.harness.leavings import remove_schemas
+from conformance.harness.ways import DIRECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from conformance.harness.ways import Way
     from pgflow_ref.install import Report
 
 OURS_IN_PLACE: Final = ("conformance", "pgflow", "pgmq", "realtime")
@@ -25,10 +27,17 @@ class InPlace(Cluster):
         url: the database.
         patch: SQL to run after the core's own, or None.
         pgmq: the version or path of pgmq, or None for the usual one.
+        way: how workers come to it.
     """
 
-    def __init__(self, url: str, patch: str | None = None, pgmq: str | None = None) -> None:
-        super().__init__(url)
+    def __init__(
+        self,
+        url: str,
+        patch: str | None = None,
+        pgmq: str | None = None,
+        way: Way = DIRECT,
+    ) -> None:
+        super().__init__(url, way=way)
         self._patch = patch
         self._pgmq = pgmq
 
@@ -36,7 +45,7 @@ class InPlace(Cluster):
     def database(self, core: str = CORE) -> Iterator[Database]:
         """The database with this core and an event log; empty again at the end."""
         with self._emptied():
-            database = Database(self.url)
+            database = Database(self.url, self.way)
             try:
                 cores.put(self.url, core, self._pgmq)
                 if self._patch is not None:

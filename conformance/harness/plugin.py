@@ -121,6 +121,7 @@ class Conductor:
                     self.config.getoption("--database"),
                     self.config.getoption("--in-place"),
                     self.config.getoption("--pgmq"),
+                    self.config.getoption("--role"),
                 )
                 self.session, self._server = open_session(choice, self.progress.say)
                 self.suite = self.session.suite()

@@ -47,12 +47,21 @@ class NotSupported(Exception):
     """A worker said, by exit code 3, that it cannot do what the case asks for."""
 
 
-def environment(database_url: str | None, fixture: Path) -> dict[str, str]:
-    """What the contract puts into a worker's environment."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("PGFLOW_DATABASE")}
+def environment(database_url: str | None, fixture: Path, *, pooled: bool = False) -> dict[str, str]:
+    """What the contract puts into a worker's environment.
+
+    Args:
+        database_url: where it finds the database, or None where it needs none.
+        fixture: where it finds the fixture.
+        pooled: whether it comes to the database through a pooler.
+    """
+    ours = ("PGFLOW_DATABASE", "PGFLOW_POOLING")
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     given = {"PGFLOW_CONTRACT": str(VERSION), "PGFLOW_FIXTURE": str(fixture)}
     if database_url is not None:
         given["PGFLOW_DATABASE_URL"] = database_url
+    if pooled:
+        given["PGFLOW_POOLING"] = "transaction"
     return {**inherited, **given}
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from typing_extensions import Self
 
@@ -108,7 +108,9 @@ class Proxy:
     """Forwards connections to a database, until it is told not to.
 
     Args:
-        url: the database behind it.
+        url: the database behind it, or a pooler before that.
+        asked: who knows the server's processes by the ports from which this proxy has come; None
+            where the server itself tells them. A pooler tells numbers of its own.
 
     Example:
         >>> with Proxy("postgresql://u:p@127.0.0.1:5432/x") as proxy:
@@ -119,8 +121,11 @@ class Proxy:
         (True, True)
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self, url: str, asked: Callable[[Collection[int]], list[int]] | None = None
+    ) -> None:
         self._url = urlsplit(url)
+        self._asked = asked
         self._doors: dict[str, _Door] = {}
         self._selector = selectors.DefaultSelector()
         self._orders: deque[Callable[[], None]] = deque()
@@ -167,8 +172,11 @@ class Proxy:
     def backends(self, name: str) -> list[int]:
         """The server's processes for this worker, by id, as the server told them.
 
-        Not by ports: between here and the server the connection may be handed on once more.
+        Not by ports: between here and the server the connection may be handed on once more. Behind
+        a pooler they are those that work for it at this moment.
         """
+        if self._asked is not None:
+            return self._asked(self._do(lambda: self._ports(self._door(name))))
         return self._do(lambda: self._backends(self._door(name)))
 
     def turned_away(self, name: str) -> int:
@@ -329,6 +337,9 @@ class Proxy:
     def _backends(self, door: _Door) -> list[int]:
         pids = [link.greeting.pid for link in door.links]
         return [pid for pid in pids if pid is not None]
+
+    def _ports(self, door: _Door) -> list[int]:
+        return [link.ends["down"].getsockname()[1] for link in door.links]
 
     def _close(self) -> None:
         self._is_over = True

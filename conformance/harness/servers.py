@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -13,9 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from conformance.harness import cores
+from conformance.harness import cores, ways
 from conformance.harness.databases import Cluster, template_of
+from conformance.harness.kin import die_with_parent
 from conformance.harness.memory import in_memory
+from conformance.harness.ways import DIRECT
 from pgflow_ref import EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -24,14 +25,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from conformance.harness.databases import Connection
+    from conformance.harness.ways import Way
 
 MODES: Final = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 """How PostgreSQL is told to stop: with its sessions ended in order, or like a crash."""
 
 _WITHIN: Final = 60.0  # seconds for the server to end, and again to begin
 _LOOK_EVERY: Final = 0.02  # seconds
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class RestartableServer:
@@ -44,6 +44,8 @@ class RestartableServer:
         named: versions of the core, or paths.
         patch: what else is done to each database that cases are copied from.
         pgmq: the version or path of pgmq, or None for the usual one.
+        way: how workers come to other servers; they come to this one likewise, with a PgBouncer of
+            its own.
     """
 
     def __init__(
@@ -51,7 +53,10 @@ class RestartableServer:
         named: Iterable[str],
         patch: Callable[[Connection], None] | None = None,
         pgmq: str | None = None,
+        way: Way = DIRECT,
     ) -> None:
+        self._way = way
+        self._stack = contextlib.ExitStack()
         self._named = tuple(named)
         self._pgmq = pgmq
         self._patch = patch
@@ -63,7 +68,11 @@ class RestartableServer:
         with in_memory():
             self._first.start()
         try:
-            self.cluster = Cluster(self._first.url())
+            url = self._first.url()
+            as_elsewhere = ways.opened(
+                url, self._way.user, self._way.password, pooled=self._way.is_pooled
+            )
+            self.cluster = Cluster(url, way=self._stack.enter_context(as_elsewhere))
             for core in self._named:
                 self.cluster.create(template_of(core))
                 cores.put(self.cluster.url_of(template_of(core)), core, self._pgmq)
@@ -71,11 +80,13 @@ class RestartableServer:
                     with self.cluster.connect(template_of(core)) as connection:
                         self._patch(connection)
         except BaseException:
+            self._stack.close()
             self._first.stop()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stack.close()
         if self._later is not None:
             self._later.send_signal(signal.SIGQUIT)
             try:
@@ -126,7 +137,7 @@ class RestartableServer:
                 group=owner.st_gid if as_another else None,
                 extra_groups=[] if as_another else None,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  # one call into libc
+                preexec_fn=_quit_with_parent,  # noqa: PLW1509  # one call into libc
             )
         _wait(self._takes_connections, f"the server did not start: {self._first.log()[-2000:]}")
 
@@ -156,6 +167,5 @@ def _wait(until: Callable[[], bool], otherwise: str) -> None:
         time.sleep(_LOOK_EVERY)
 
 
-def _die_with_parent() -> None:
-    """Make the kernel end the server when the harness dies, however it does."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
+def _quit_with_parent() -> None:
+    die_with_parent(signal.SIGQUIT)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from conformance.harness import cores, hosts, records
+from conformance.harness import cores, hosts, records, ways
 from conformance.harness.adapters import Adapter, Hello, find, prepare
 from conformance.harness.databases import CORE, template_of
 from conformance.harness.places import InPlace
 from conformance.harness.processes import introduced
+from conformance.harness.ways import DIRECT, Way
 from pgflow_ref import __version__
 from pgflow_ref.install import inspect
 
@@ -50,6 +51,7 @@ class Choice:
         database: where the databases are to be; one of `hosts.KINDS`.
         in_place: whether to work within the very database of a URL.
         pgmq: the version or path of pgmq, or None for the usual one.
+        role: as whom workers connect; one of `ways.ROLES`.
     """
 
     workers: tuple[str, ...]
@@ -62,6 +64,7 @@ class Choice:
     database: str = hosts.EMBEDDED
     in_place: bool = False
     pgmq: str | None = None
+    role: str = ways.OWNER
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Session:
         in_place: whether there is one database alone, in which cases come one after the other.
         named: the cores as they were asked for; `cores` is what they turned out to be.
         pgmq: the pgmq as it was asked for, or None.
+        way: how workers come to the server.
     """
 
     server: str
@@ -89,11 +93,12 @@ class Session:
     in_place: bool = False
     named: tuple[str, ...] = ()
     pgmq: str | None = None
+    way: Way = DIRECT
 
     def cluster(self) -> Cluster:
         """Where cases get their databases from."""
         return hosts.cluster(
-            self.server, self.prefix, self.patch, self.pgmq, in_place=self.in_place
+            self.server, self.prefix, self.patch, self.pgmq, self.way, in_place=self.in_place
         )
 
     def adapter(self, name: str) -> Adapter:
@@ -126,7 +131,8 @@ class Session:
             for one in given.pop("cores")
         )
         named = tuple(given.pop("named"))
-        return cls(adapters=adapters, cores=installed, named=named, **given)
+        way = Way(**given.pop("way"))
+        return cls(adapters=adapters, cores=installed, named=named, way=way, **given)
 
     def suite(self) -> records.Suite:
         """The first record of the report; what the workers say of themselves comes later."""
@@ -161,10 +167,10 @@ def open_session(choice: Choice, say: Callable[[str], None]) -> tuple[Session, H
     adapters = tuple(
         replace(_prepared(find(name), say), attach=choice.attach) for name in choice.workers
     )
-    server = hosts.start(choice.database, in_place=choice.in_place, say=say)
+    server = hosts.start(choice.database, in_place=choice.in_place, say=say, role=choice.role)
     try:
         cluster = hosts.cluster(
-            server.url(), server.prefix, patch, choice.pgmq, in_place=server.in_place
+            server.url(), server.prefix, patch, choice.pgmq, server.way, in_place=server.in_place
         )
         named = choice.cores or USUAL_CORES
         installed = tuple(_template(cluster, core, choice, patch, say) for core in named)
@@ -184,6 +190,7 @@ def open_session(choice: Choice, say: Callable[[str], None]) -> tuple[Session, H
         in_place=server.in_place,
         named=named,
         pgmq=choice.pgmq,
+        way=server.way,
     )
     return session, server
 

@@ -111,8 +111,8 @@ class Stage:
         adapter = self.adapter_of(role)
         before = sum(worker.adapter.name == adapter.name for worker in self.workers)
         name = f"{adapter.name}-{before + 1}" if before else adapter.name
-        url = self.proxy.url(role) if self.proxy else self.url or self.database.url
-        environ = environment(url, self._fixture(name, role))
+        url = self.proxy.url(role) if self.proxy else self.url or self.database.worker_url
+        environ = self._environment(url, self._fixture(name, role))
         log = self.folder / f"{name}.log"
         if {role, name, adapter.name} & set(adapter.attach):
             adapter, waits_in = attaching.waiting(adapter, environ, name)
@@ -138,7 +138,7 @@ class Stage:
         words = []
         for index, adapter in enumerate(adapters):
             lines = "".join(encode(run.input) + "\n" for run in runs[index::count])
-            environ = environment(self.database.url, self._fixture(adapter.name))
+            environ = self._environment(self.database.worker_url, self._fixture(adapter.name))
             words.append(self.stack.enter_context(Word(adapter, "start", environ, lines)))
         for index, (adapter, word) in enumerate(zip(adapters, words, strict=True)):
             wanted = len(runs[index::count])
@@ -151,7 +151,9 @@ class Stage:
         Raises:
             WorkerProblem: it did not start them all.
         """
-        environ = environment(self.url or self.database.url, self._fixture(adapter.name))
+        environ = self._environment(
+            self.url or self.database.worker_url, self._fixture(adapter.name)
+        )
         with Word(adapter, "start", environ, "".join(f"{one}\n" for one in inputs)) as word:
             return _run_ids(adapter, word.finish(), len(inputs))
 
@@ -213,6 +215,9 @@ class Stage:
         """The next of the case's runs."""
         begun = len(self.run_ids)
         return self.case.runs[begun : None if most is None else begun + most]
+
+    def _environment(self, url: str, fixture: Path) -> dict[str, str]:
+        return environment(url, fixture, pooled=self.database.way.is_pooled)
 
     def _fixture(self, name: str, role: str = "") -> Path:
         path = self.folder / f"{name}.json"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -140,12 +141,17 @@ def heal(stage: Stage, role: str) -> None:
 
 
 def terminate(stage: Stage, role: str) -> None:
-    """`pg_terminate_backend` for all connections of a worker."""
+    """`pg_terminate_backend` for all connections of a worker.
+
+    Behind a pooler for those that work for it now, and for those that it may get next.
+    """
     note(stage, role, _said(stage, "terminate"))
+    database = urlsplit(stage.database.url).path.removeprefix("/")
+    resting = stage.database.way.resting(database)
     stage.value(
         "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity"
         " WHERE pid = ANY(%(backends)s) AND datname = current_database()",
-        {"backends": proxy_of(stage).backends(role)},
+        {"backends": proxy_of(stage).backends(role) + resting},
     )
 
 

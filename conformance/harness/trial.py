@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from conformance.harness.adapters import Adapter
     from conformance.harness.cases import Case
-    from conformance.harness.databases import Cluster
+    from conformance.harness.databases import Cluster, Database
     from conformance.harness.deviations import Deviation
     from conformance.harness.servers import RestartableServer
     from pgflow_ref.shape import FlowShape
@@ -175,7 +175,7 @@ class Trial:
         with ExitStack() as stack:
             database = stack.enter_context(cluster.database(self.core))
             verbs = {verb for act in self.case.acts for verb in act}
-            proxy = stack.enter_context(Proxy(database.url)) if verbs & NEED_PROXY else None
+            proxy = stack.enter_context(_proxy(database)) if verbs & NEED_PROXY else None
             self._play(
                 Stage(
                     self.case,
@@ -199,6 +199,7 @@ class Trial:
         for statement in compile_flow(case.shape):
             connection.execute(statement.encode())
         eventlog.watch_queue(connection, case.shape.slug)
+        stage.database.let_in(case.shape.slug)
         acts = case.acts or (TOGETHER if len(self.adapters) > 1 else USUAL)
         problem: WorkerProblem | None = None
         try:
@@ -242,3 +243,9 @@ class Trial:
             said = error.diag.message_primary or str(error)
             gone = WorkerProblem(f"what the suite judges by is not there any more: {said}")
             raise problem or gone from None
+
+
+def _proxy(database: Database) -> Proxy:
+    """What stands between workers and wherever they find the database."""
+    way = database.way
+    return Proxy(database.worker_url, way.backends if way.is_pooled else None)

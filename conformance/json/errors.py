@@ -126,6 +126,7 @@ class Failing(Trial):
         connection = stage.database.connection
         for statement in compile_flow(self.case.shape):
             connection.execute(statement.encode())
+        stage.database.let_in(self.case.shape.slug)
         stage.start_runs_itself()
         worker = stage.begin("first")
         worker.wait_ready()

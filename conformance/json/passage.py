@@ -114,6 +114,7 @@ class Passage(Trial):
         for statement in compile_flow(self.case.shape):
             connection.execute(statement.encode())
         connection.execute(_HOLD.format(**names).encode())
+        stage.database.let_in(self.case.shape.slug)
         try:
             self._start(stage)
             self._work(stage, "second", FIRST)

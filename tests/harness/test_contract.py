@@ -39,8 +39,9 @@ def test_the_schema_is_one_and_has_a_definition_for_each_form() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     forms = {"fixture", "line", "hello", "ready", "call", "stopped", "started", "statements"}
     assert forms <= SCHEMA["$defs"].keys()
-    assert f"version {contract.VERSION}.0" in SCHEMA["title"]
-    assert f"Version of the contract: **{contract.VERSION}.0**, frozen" in PAGE
+    assert f"version {contract.VERSION}.{contract.MINOR}" in SCHEMA["title"]
+    version = f"{contract.VERSION}.{contract.MINOR}"
+    assert f"Version of the contract: **{version}**, frozen" in PAGE
 
 
 def test_the_examples_of_the_page_are_of_the_forms_that_it_describes() -> None:

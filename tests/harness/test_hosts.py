@@ -99,8 +99,8 @@ def silent(_: str) -> None:
 @pytest.mark.parametrize(
     ("wanted", "in_place", "says"),
     [
-        ("mysql://x", False, "it is embedded, docker"),
-        ("docker=", False, "it is embedded, docker"),
+        ("mysql://x", False, "it is embedded, pgbouncer, docker"),
+        ("docker=", False, "it is embedded, pgbouncer, docker"),
         ("embedded", True, "about the database of a URL"),
         ("docker", True, "about the database of a URL"),
     ],

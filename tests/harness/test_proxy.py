@@ -14,7 +14,7 @@ import pytest
 from conformance.harness.proxy import Greeting, Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 WITHIN = 10.0
 PID = 4711
@@ -198,6 +198,28 @@ def test_what_is_no_greeting_is_not_looked_at(said: bytes) -> None:
     greeting.hear(said)
     greeting.hear(bytes(1000))
     assert greeting.pid is None
+
+
+def test_behind_a_pooler_it_is_asked_who_works_for_a_worker(echo: int) -> None:
+    came: list[int] = []
+
+    def asked(ports: Collection[int]) -> list[int]:
+        came[:] = ports
+        return [PID]
+
+    with (
+        Proxy(f"postgresql://u:p@127.0.0.1:{echo}/x", asked) as proxy,
+        closing(connect(proxy)) as end,
+        closing(connect(proxy, "second")) as other,
+    ):
+        assert says(end, b"hello")
+        assert says(other, b"hello")
+        assert proxy.backends("first") == [PID]
+        (first,) = came
+        proxy.backends("second")
+        (second,) = came
+        assert first != second
+        assert {first, second}.isdisjoint({end.getsockname()[1], other.getsockname()[1]})
 
 
 def test_without_a_server_a_connection_ends_at_once() -> None:

@@ -57,7 +57,8 @@ class Worker:
     def sql(self, statement: str, *values: object) -> list[Any]:
         """Run a statement, which commits at once; its rows. A lost connection is opened again."""
         if self.database is None or self.database.closed:
-            self.database = psycopg.connect(os.environ["PGFLOW_DATABASE_URL"], autocommit=True)
+            url = os.environ["PGFLOW_DATABASE_URL"]  # behind a pooler nothing can be prepared
+            self.database = psycopg.connect(url, autocommit=True, prepare_threshold=None)
         cursor = self.database.execute(statement, values)
         return cursor.fetchall() if cursor.description else []
 

@@ -27,6 +27,8 @@ from pgflow_ref.json_contract import decode, encode
 if TYPE_CHECKING:
     from uuid import UUID
 
+# Behind a pooler that hands out the server's connections by transaction, nothing is prepared.
+PREPARES = "PGFLOW_POOLING" not in os.environ
 OPTIONS = {  # the contract's names for this worker's options
     "name": "worker_name",
     "max_concurrency": "max_concurrency",
@@ -96,7 +98,7 @@ def do_compile(fixture: dict[str, Any]) -> None:
 def do_start(fixture: dict[str, Any]) -> None:
     """Start a run for each line of stdin."""
     slug = fixture["flow"]["slug"]
-    with PgFlow(os.environ["PGFLOW_DATABASE_URL"]) as pgflow:
+    with PgFlow(os.environ["PGFLOW_DATABASE_URL"], prepare=PREPARES) as pgflow:
         for line in sys.stdin:
             say(run_id=str(pgflow.start_flow(slug, decode(line))))
 
@@ -114,7 +116,11 @@ def do_work(fixture: dict[str, Any]) -> None:
         recovery_interval=None
     )
     worker = Worker(
-        flow_of(fixture), os.environ["PGFLOW_DATABASE_URL"], on_ready=say_ready, **options
+        flow_of(fixture),
+        os.environ["PGFLOW_DATABASE_URL"],
+        prepare=PREPARES,
+        on_ready=say_ready,
+        **options,
     )
     worker.run()
     say(type="stopped")
