@@ -234,6 +234,19 @@ def test_a_failure_in_the_last_file_leaves_nothing(empty: str, folder: Folder) -
     assert tables(empty) == 0
 
 
+def test_a_file_that_would_keep_a_half_is_refused_before_anything_runs(
+    empty: str, folder: Folder, tmp_path: Path
+) -> None:
+    place = folder(12, **{NEXT: f"{NEXT_SQL}\nCOMMIT;\nSELECT 1/0;"})
+    with pytest.raises(SourceError, match=f"{NEXT} in {place} has COMMIT in line 2; .* take that"):
+        install(empty, str(place), force=True)
+    queue = tmp_path / "pgmq.sql"
+    queue.write_text(f"{sources.pgmq_files()[0].text}\nEND;\nSELECT 1/0;")
+    with pytest.raises(SourceError, match=f"{queue} has END in line"):
+        install(empty, pgmq=str(queue))
+    assert tables(empty) == 0
+
+
 def test_what_is_no_core_is_refused(empty: str, folder: Folder) -> None:
     place = folder(0, **{"mine.sql": "CREATE SCHEMA pgflow; CREATE TABLE pgflow.mine ();"})
     with pytest.raises(

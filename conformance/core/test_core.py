@@ -74,7 +74,7 @@ def compared(core: str, cluster: Cluster, session: Session) -> Iterator[Subject]
     if session.in_place or not hosts.is_superuser(session.server):
         pytest.skip("the model is compared in a database of its own, made by a superuser")
     found = cores.of(core)
-    name = f"core_{found.label.replace('.', '_')}"
+    name = f"core_{cores.name_of(core).replace('.', '_')}"
     profile = load(found.like).profile
     try:
         subject.create(cluster, name, profile, session.patch, (core, session.pgmq))

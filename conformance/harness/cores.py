@@ -6,8 +6,9 @@ label, conditions such as `>=0.7` its version, and the model the profile that it
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pgflow_ref.install import Wanted, install, wanted, wanted_pgmq
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pgflow_ref.install import Report
+
+
+_LONGEST: Final = 20  # with what the suite puts before it, on somebody's server
+_BEGINNING: Final = 11
 
 
 class CoreError(Exception):
@@ -33,6 +38,19 @@ def of(core: str) -> Wanted:
         '0.7.3'
     """
     return wanted(core)
+
+
+def name_of(core: str) -> str:
+    """What a core is called in the name of a database, which PostgreSQL cuts at 63 bytes.
+
+    Example:
+        >>> name_of("0.7.3")
+        '0.7.3'
+    """
+    label = of(core).label
+    if len(label) <= _LONGEST:
+        return label
+    return f"{label[:_BEGINNING]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
 
 
 def check(cores: Sequence[str], pgmq: str | None, *, force: bool) -> None:

@@ -32,7 +32,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 def template_of(core: str) -> str:
     """The database that holds this core, to be copied for each case."""
-    return f"conformance_{cores.of(core).label}"
+    return f"conformance_{cores.name_of(core)}"
 
 
 class Database:

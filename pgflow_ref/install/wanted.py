@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pgflow_ref.errors import InstallRefused, SourceError
 from pgflow_ref.install import pins as pinned
-from pgflow_ref.install import sources
+from pgflow_ref.install import sources, statements
 from pgflow_ref.install.fetch import LARGEST
 from pgflow_ref.install.sources import SqlFile, normal
 
@@ -155,7 +155,8 @@ def judge(path: Path, files: Mapping[str, bytes], version: str | None, pins: Pin
         pins: what is known.
 
     Raises:
-        SourceError: there is no SQL among them, or less than the package says.
+        SourceError: there is no SQL among them, or less than the package says, or one of them ends
+            the transaction that it is run in.
     """
     named = _migrations(files)
     if not named:
@@ -163,6 +164,8 @@ def judge(path: Path, files: Mapping[str, bytes], version: str | None, pins: Pin
     texts = tuple(normal(SqlFile(name, _text(path, name, named[name]))) for name in sorted(named))
     known = pins.core.files
     there = [file for file in texts if file.name in known]
+    for file in texts:
+        statements.check_transaction(file.text, f"{file.name} in {path}")
     altered = tuple(_altered(file, path, pins) for file in there if _sum(file) != known[file.name])
     count = len(there)
     first = [file.name for file in there] == list(known)[:count]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pgflow_ref.errors import InstallRefused, SourceError
 from pgflow_ref.install import pins as pinned
-from pgflow_ref.install import sources
+from pgflow_ref.install import sources, statements
 from pgflow_ref.install.fetch import LARGEST, read_wheel
 from pgflow_ref.install.sources import SqlFile
 from pgflow_ref.install.wanted import is_path
@@ -111,6 +111,7 @@ def _at(path: Path) -> WantedPgmq:
         file = SqlFile(FILE, content.decode())
     except UnicodeDecodeError as error:
         raise SourceError(f"{path} is not UTF-8: {error.reason}") from None
+    statements.check_transaction(file.text, str(path))
     checksum = hashlib.sha256(content).hexdigest()
     for queue in pinned.load().queues.values():
         if queue.package.files[FILE] == checksum:

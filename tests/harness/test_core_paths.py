@@ -9,6 +9,7 @@ import pytest
 from conformance.harness import cores
 from conformance.harness.cores import CoreError
 from conformance.harness.databases import template_of
+from conformance.harness.leavings import OURS
 from conformance.harness.records import Case, Suite
 from pgflow_ref.errors import InstallRefused, SourceError
 from pgflow_ref.install import pins, sources
@@ -49,6 +50,17 @@ def test_a_word_means_the_same_for_the_whole_run(folder: Folder) -> None:
     assert template_of(path) == f"conformance_{found.label}"
     assert (found.version, found.like) == ("0.8.1", "0.8.1")
     assert cores.of(path) is found
+
+
+def test_a_long_name_is_short_enough_for_a_database(folder: Folder) -> None:
+    sql = {NEXT: "SELECT 1;"}
+    names = [
+        template_of(folder(name, **sql)) for name in ("candidate-of-today", "candidate-of-two")
+    ]
+    assert len(set(names)) == 2
+    for name in names:
+        assert name.startswith("conformance_candidate-o-")
+        assert len(f"{OURS}12345678_{name}") <= 63
 
 
 def test_what_cannot_be_in_one_run(folder: Folder) -> None:
@@ -107,3 +119,32 @@ def test_the_suite_refuses_before_it_begins(where: str, folder: Folder, place: P
     said = "is not the file of @pgflow/core" if where == "changed" else "'0.9.9' is not known"
     assert f"the suite cannot run: {'' if where == 'changed' else 'pgflow core '}" in outcome.output
     assert said in outcome.output
+
+
+def test_the_control_group_is_left_out_where_its_cores_are_not_there(place: Place) -> None:
+    outcome = place.run_script(
+        "-n0", "-rs", "--core=0.6.1", "--worker=plain",
+        "conformance/control/test_control.py::test_control[drops-falsy-output]",
+        "conformance/worker/test_worker.py::test_alone[plain-worker.success-0.6.1]",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.output
+    assert "1 passed, 1 skipped" in outcome.output
+    assert "on its usual cores; there is no 0.5.0 here" in " ".join(outcome.output.split())
+
+
+@pytest.mark.parametrize(
+    ("version", "core", "reason"),
+    [
+        ("0.5.0", "0.8.1", "calls pgflow.read_with_poll, which this core does not have"),
+        ("0.8.1", "0.6.1", "wants task_index, without which tasks come here"),
+    ],
+)
+def test_the_original_worker_is_not_tried_where_it_cannot_work(
+    version: str, core: str, reason: str, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is known before its module is fetched, which no test does."""
+    monkeypatch.setenv("PGFLOW_EDGE_WORKER", f"jsr:@pgflow/edge-worker@{version}")
+    outcome = place.run_script("-n0", "--worker=deno", f"--core={core}", "--case=retry.backoff")
+    (case,) = (one for one in outcome.records if isinstance(one, Case))
+    assert (case.outcome, outcome.code) == ("unsupported", 1)  # nothing at all was shown
+    assert f"@pgflow/edge-worker {version} {reason}" in case.problems[0]

@@ -4,7 +4,7 @@ import { PgflowSqlClient } from "@pgflow/core";
 import { compileFlow } from "@pgflow/dsl";
 import postgres, { type Sql } from "postgres";
 import * as runtime from "#runtime";
-import { check } from "./core.ts";
+import { check, original } from "./core.ts";
 import { workOnEdge } from "./edge.ts";
 import { declare, readFixture, type Task } from "./flow.ts";
 import { describe, hear, say, Unsupported } from "./lines.ts";
@@ -73,6 +73,8 @@ async function serve(): Promise<void> {
   if (edge) {
     if (runtime.name !== "deno") throw new Unsupported(`${edge} is a module for Deno`);
     const version = edge.match(/@(\d[^/]*)$/)?.[1] ?? "unknown";
+    const needs = original(version);
+    if (needs) await check(sql, needs);
     say({ ...HELLO, name: "pgflow-edge-worker", version });
     await workOnEdge(edge, env("PGFLOW_DATABASE_URL"), flow, options, sql, stop.signal);
   } else {
