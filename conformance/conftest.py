@@ -164,6 +164,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="bring that file up to what the run has found",
     )
     group.addoption(
+        "--record",
+        action="store_true",
+        help="play the flows whose histories are kept in fixtures/histories, with the first worker"
+        " alone, and write down what happens, in place of comparing it",
+    )
+    group.addoption(
         "--control-table",
         action="store_true",
         help="try every worker that is wrong on purpose with every case of a worker alone",
@@ -277,7 +283,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what was not asked for."""
     globs = config.getoption("--case") or ()
     try:
-        chosen = selection.select(items, quick=config.getoption("--quick"), globs=globs)
+        there = items
+        if config.getoption("--record"):
+            there = selection.recorded(items, find(_workers(config)[0]).name)
+        chosen = selection.select(there, quick=config.getoption("--quick"), globs=globs)
     except selection.NothingMatches as error:
         selection.refuse(config, error)
     left_out = set(items) - set(chosen)

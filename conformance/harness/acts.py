@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from conformance.harness import databases, own_worker
+from conformance.harness import databases, delivery, own_worker
 from conformance.harness.storms import storm
 from conformance.harness.strikes import STRIKES
 from conformance.harness.values import same, show
@@ -106,6 +106,8 @@ ACTS: Final[dict[str, Callable[[Stage, Any], None]]] = {
     "check": _check,
     "hide": lambda stage, _: databases.hide_messages(stage.database, stage.case.shape.slug),
     "show": lambda stage, _: databases.show_messages(stage.database, stage.case.shape.slug),
+    "hold": delivery.hold,
+    "deliver": delivery.deliver,
     "claim": own_worker.claim,
     "complete": own_worker.complete,
     "fail": own_worker.fail,
@@ -121,7 +123,7 @@ _CALM: Final = frozenset(
     {
         *("start", "work", "wait", "sql", "check", "hide", "show", "stop", "ask"),
         *("claim", "complete", "fail", "add", "gate", "reached", "open", "lock", "unlock", "age"),
-        *("denied", "free"),
+        *("denied", "free", "hold", "deliver"),
     }
 )
 

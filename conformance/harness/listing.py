@@ -186,6 +186,8 @@ WORDS: Final[dict[str, Callable[[Any], str]]] = {
     "check": _check,
     "hide": lambda _: "no message of the queue is visible any more",
     "show": lambda _: "all messages of the queue are visible",
+    "hold": lambda _: "each message that is sent from now on is hidden until it is delivered",
+    "deliver": lambda most: f"{_messages(most)} visible, one when the one before is dealt with",
     "stop": _to("is asked to stop (SIGTERM), and ends as it should"),
     "kill": _to("is killed (SIGKILL)"),
     "pause": _to("stands still (SIGSTOP)"),
@@ -214,6 +216,12 @@ WORDS: Final[dict[str, Callable[[Any], str]]] = {
     "storm": lambda what: f"{what['faults']} faults, drawn from the seed",
 }
 """What each act is in words."""
+
+
+def _messages(most: str | int) -> str:
+    if most == 1:
+        return "the next message becomes"
+    return f"{'all messages' if most == 'all' else f'the next {most} messages'} become"
 
 
 def _task(what: Mapping[str, Any]) -> str:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 MARK: Final = "case"
 """The mark of a test that is not made from a file of cases: it names the case that it tries."""
 
+HISTORIES: Final = "histories"
+"""The group of the cases whose whole history is recorded."""
+
 _NEAR: Final = 5  # names that are offered in place of one that is not there
 
 
@@ -77,6 +80,15 @@ def select(
     if globs:
         there = [item for item in there if any(fnmatchcase(id_of(item), glob) for glob in globs)]
     return [item for item in there if not quick or _is_quick(item)]
+
+
+def recorded(items: Iterable[pytest.Item], worker: str) -> list[pytest.Item]:
+    """The tests of recorded histories with one worker: what it does is written down."""
+    return [
+        item
+        for item in items
+        if id_of(item).startswith(f"{HISTORIES}.") and parameter(item, "worker_name") == worker
+    ]
 
 
 def missing(wanted: str, known: Iterable[str]) -> str:

@@ -130,6 +130,45 @@ def test_one_run_is_waited_for(stage: Play) -> None:
     assert [names["run_id"] for _, names in asked] == ["two", "two"]
 
 
+# Messages one by one.
+
+
+class Deliveries:
+    """A connection that has so many messages with a queued task, and writes down what is asked."""
+
+    def __init__(self, messages: list[tuple[object, ...]]) -> None:
+        self.messages = messages
+        self.delivered: list[object] = []
+
+    def execute(self, _: object, values: object) -> Deliveries:
+        if isinstance(values, list):
+            self.delivered += values
+        return self
+
+    def fetchone(self) -> tuple[object, ...] | None:
+        return self.messages.pop(0) if self.messages else None
+
+
+@pytest.mark.parametrize(("most", "delivered"), [("all", [7, 9, 8]), (2, [7, 9]), (5, [7, 9, 8])])
+def test_messages_are_delivered_one_by_one(
+    most: str | int, delivered: list[int], stage: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Deliveries([("one", "a", 0, 0, 7), ("one", "b", 0, 0, 9), ("two", "a", 1, 2, 8)])
+    monkeypatch.setattr(Database, "connection", there)
+    asked = answers(stage, False, True)
+    perform(stage, [{"deliver": most}])
+    assert there.delivered == delivered
+    assert [names["step"] for _, names in asked][:2] == ["a", "a"]  # once more, as it was not done
+    assert asked[0][1]["attempts"] == 0
+
+
+def test_a_message_that_nobody_takes_is_said(stage: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Database, "connection", Deliveries([("one", "a", 3, 0, 7)]))
+    answers(stage, False)
+    with pytest.raises(WorkerProblem, match="task 3 of step a is done, or failed, not within"):
+        perform(stage, [{"deliver": "all"}])
+
+
 # Ends.
 
 

@@ -174,6 +174,12 @@ class TestMarkdown:
         assert problem
         assert "| `tick` ![i](http://example.com/i.png)" in problem[1]
 
+    def test_a_problem_of_several_lines_keeps_them(self) -> None:
+        problem = "its history is another:\n@@ call 1 @@\n- <a>\n+ b"
+        html = page(markdown_of([SUITE, case("a.b", outcome="failed", problems=(problem,)), END]))
+        assert "<li>its history is another:</li>" in html
+        assert '<code class="language-diff">@@ call 1 @@\n- &lt;a&gt;\n+ b\n</code>' in html
+
     def test_many_failures_are_counted(self) -> None:
         failures = [case(f"c{at}", outcome="failed", problems=("x" * 5000,)) for at in range(500)]
         text = markdown_of([SUITE, *failures, END])

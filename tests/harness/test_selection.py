@@ -69,6 +69,14 @@ def test_a_case_that_is_not_there_ends_the_run_and_names_those_near(
     place.assert_clean()
 
 
+def test_what_records_is_the_first_worker_with_the_flows_that_are_kept(place: Place) -> None:
+    done = place.run("conformance", "--record", "--list", IDLE, "--worker=python", "--core=0.8.1")
+    assert done.code == 0
+    lines = [line for line in done.output.splitlines() if line.startswith("  ")][1:]
+    assert len(lines) == len(cases.load(FIXTURES / "cases" / "histories.yaml"))
+    assert all(re.match(r"  histories\.\w+ +0\.8\.1 +\S+ +idle ", line) for line in lines)
+
+
 @pytest.mark.parametrize("parallel", [(), ("-n2",)], ids=["alone", "in parallel"])
 def test_a_list_starts_nothing(place: Place, parallel: tuple[str, ...]) -> None:
     done = place.run("conformance", "--list", "--core=0.8.1", IDLE, "--worker=python", *parallel)

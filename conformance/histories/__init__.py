@@ -1,0 +1,1 @@
+"""Recorded histories: all that a flow leaves behind, on each core, is what it was."""
