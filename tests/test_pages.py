@@ -12,6 +12,7 @@ from conformance.harness import deviations
 from docs import write
 from tests.deployment import check_compose, check_image, check_unit, parse
 from tests.pages import DOCS, ROOT, Reader, blocks, commands
+from tests.workflows import check_caller
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +33,7 @@ def test_a_page_works_from_top_to_bottom(
         "pgflow-order.service": lambda block: check_unit(block, tmp_path),
         "Dockerfile": check_image,
         "compose.yaml": check_compose,
+        "conformance.yml": lambda block: check_caller(block, tmp_path),
         "mine.toml": lambda block: check_deviations(block.code),
         "mine/deviations.toml": lambda block: deviations.parse(block.code, "mine").clear(),
     }

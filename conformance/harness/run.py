@@ -6,7 +6,7 @@ Everything that people are shown of a run, in whatever form, is made from a `Run
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from conformance.harness.records import (
@@ -76,7 +76,10 @@ class Run:
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Run:
-        """Sort records; where two streams were joined, the run has ended when the last one has."""
+        """Sort records.
+
+        Where streams were joined, it has the cores of all, and has ended when the last one has.
+        """
         suite: Suite | None = None
         end: End | None = None
         cases: list[Case] = []
@@ -84,7 +87,7 @@ class Run:
         controls: list[Control] = []
         for record in records:
             if isinstance(record, Suite):
-                suite, end = suite or record, None
+                suite, end = _joined(suite, record), None
             elif isinstance(record, Case):
                 cases.append(record)
             elif isinstance(record, Loss):
@@ -313,3 +316,12 @@ def short(text: str, limit: int) -> str:
         return text
     half = (limit - 1) // 2
     return f"{text[:half]}…{text[-half:]}"
+
+
+def _joined(first: Suite | None, other: Suite) -> Suite:
+    """What was run where two streams are one: the first, on the cores of both."""
+    if first is None:
+        return other
+    there = {core.version for core in first.cores}
+    more = tuple(core for core in other.cores if core.version not in there)
+    return replace(first, cores=(*first.cores, *more))

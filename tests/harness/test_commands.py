@@ -105,6 +105,51 @@ def test_the_page_says_what_the_commands_take() -> None:
         assert {word for word in words if word.startswith("--")} <= taken
 
 
+class TestHistories:
+    def test_of_two_cores(self) -> None:
+        done = run("histories", "0.6.1", "0.7.3", "--flow", "late_*")
+        assert done.exit_code == 1
+        first, *lines = done.output.splitlines()
+        assert first == "late_completion, core 0.6.1 and core 0.7.3"
+        assert "+ run 1, message late 0: out of the queue, in the archive" in lines
+        assert '- run 1, task last 0: sees {"late": "too late"}' in lines
+
+    def test_that_are_the_same(self) -> None:
+        done = run("histories", "0.5.3", "0.6.1", "--flow", "map_*")
+        assert done.exit_code == 2
+        assert "core 0.5.3 has no recorded flow like 'map_*'" in done.output
+        done = run("histories", "0.5.3", "0.6.1")
+        assert (done.exit_code, done.output) == (
+            0,
+            "13 flows leave the same on core 0.5.3 and on core 0.6.1\n",
+        )
+
+    def test_that_one_core_alone_has(self) -> None:
+        done = run("histories", "0.5.0", "0.5.3")
+        assert (done.exit_code, done.output) == (1, "on core 0.5.3 alone: start_delay\n")
+
+    def test_of_a_core_that_has_none(self) -> None:
+        done = run("histories", "0.5.0", "9.9")
+        assert done.exit_code == 2
+        assert "no history of core 9.9 is recorded; there are 0.5.0, 0.5.3" in done.output
+
+
+class TestJoinedStreams:
+    def test_have_the_cores_of_both(self, tmp_path: Path) -> None:
+        suites = [replace(SUITE, cores=(Core(core, "1.11.1"),)) for core in ("0.5.0", "0.8.1")]
+        records: list[Record] = []
+        for one in (*suites, suites[0]):
+            records += [one, case("a.b", core=one.usual.version), END]
+        joined = Run.of(read_records(Path(stream(tmp_path / "results.jsonl", records))))
+        assert joined.suite is not None
+        assert [core.version for core in joined.suite.cores] == ["0.5.0", "0.8.1"]
+        assert joined.cores == ("0.5.0", "0.8.1")
+        assert len(joined.cases) == 3
+
+    def test_that_broke_off_at_last_have_no_end(self) -> None:
+        assert Run.of([SUITE, case("a.b"), END, SUITE, case("a.c")]).end is None
+
+
 class TestOldStreams:
     def test_is_read(self) -> None:
         old = Run.of(read_records(OLD))
