@@ -203,6 +203,8 @@ def pytest_configure(config: pytest.Config) -> None:
         minutes = config.getoption("--differential-minutes")
         if minutes is not None and not minutes > 0:
             raise ValueError("--differential-minutes must be more than 0")  # noqa: TRY301
+        if config.getoption("--record") and config.getoption("--core-patch"):
+            raise ValueError("--record keeps what a core does, not what a patch of it does")  # noqa: TRY301
         if len(set(found)) < len(found):
             raise AdapterError(f"two workers have one name: {', '.join(found)}")  # noqa: TRY301
         check_attached(config.getoption("--attach") or (), ROLES, found)

@@ -15,6 +15,8 @@ from conformance.harness.changes import compare as compared
 from conformance.harness.outputs import STREAM
 from conformance.harness.records import BAD, read_records
 from conformance.harness.run import WORDS, Run, fleet
+from conformance.harness.selection import HISTORIES
+from conformance.regress import recorded
 from conformance.regress.findings import CannotRun, Finding
 
 if TYPE_CHECKING:
@@ -68,7 +70,11 @@ def compare(
         CannotRun: the suite cannot run, or broke off.
     """
     before, after = (_run(side, wish, folder / side.role, say) for side in (base, candidate))
-    return findings(before, after, base.label, candidate.label)
+    labels = base.label, candidate.label
+    return [
+        *findings(before, after, *labels),
+        *recorded.compare(before.cases, after.cases, *labels),
+    ]
 
 
 def _run(side: Side, wish: Wish, folder: Path, say: Callable[[str], None]) -> Run:
@@ -145,7 +151,9 @@ def _result(change: Change) -> Finding:
     case = change.case
     assert case is not None
     kind: Kind = "changed"
-    if change.direction == "worse" and case.outcome in {*BAD, "unsupported"}:
+    # A core of which no histories are recorded leaves none that would be wrong.
+    is_new = case.group == HISTORIES and case.outcome == "unsupported"
+    if change.direction == "worse" and case.outcome in {*BAD, "unsupported"} and not is_new:
         kind = "broken"
     note = f": {change.note}" if change.note else ""
     detail = f"{change.before} before, {change.after} now{note}. The promise: {case.promise}"

@@ -77,6 +77,12 @@ def test_what_records_is_the_first_worker_with_the_flows_that_are_kept(place: Pl
     assert all(re.match(r"  histories\.\w+ +0\.8\.1 +\S+ +idle ", line) for line in lines)
 
 
+def test_what_a_patched_core_does_is_not_recorded(place: Place) -> None:
+    done = place.run("conformance", "--record", "--core-patch=some.sql", IDLE)
+    assert done.code == 2
+    assert "--record keeps what a core does, not what a patch of it does" in done.output
+
+
 @pytest.mark.parametrize("parallel", [(), ("-n2",)], ids=["alone", "in parallel"])
 def test_a_list_starts_nothing(place: Place, parallel: tuple[str, ...]) -> None:
     done = place.run("conformance", "--list", "--core=0.8.1", IDLE, "--worker=python", *parallel)
