@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +12,7 @@ from conformance.harness.adapters import find
 from conformance.harness.cases import FIXTURES, load
 from conformance.harness.databases import Cluster, template_of
 from conformance.harness.processes import introduced
-from conformance.histories import recording
+from conformance.histories import recording, scrub
 from conformance.histories.played import Played
 from conformance.histories.recording import HISTORIES, HistoryError, difference, path_of, written
 from conformance.histories.scrub import HANDLER, Call, Names, Seen, history, split
@@ -253,6 +254,11 @@ def test_calls_that_are_missing_or_new_show() -> None:
     assert "+ run 1, message a 0: out of the queue" in difference(CALLS[:1], CALLS)
     assert difference([], CALLS)[1] == "+ call: start_flow"
     assert difference(CALLS, [])[1] == "- call: start_flow"
+
+
+@pytest.mark.parametrize("module", [recording, scrub])
+def test_examples(module: object) -> None:
+    assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
 
 
 # The files that are kept.
