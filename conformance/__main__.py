@@ -27,7 +27,8 @@ exit codes: 0 as expected, 1 unexpected results, 2 it could not run
 
   ./scripts/conformance --quick
   ./scripts/conformance --worker python --worker 'mine=./my-worker --flag'
-  ./scripts/conformance --case 'retries.*' --core 0.5.0 --core 0.8.1
+  ./scripts/conformance --case 'retry.*' --core 0.5.0 --core 0.8.1
+  ./scripts/conformance --core 0.8.1 --core ./supabase/migrations
 """
 
 

@@ -100,10 +100,11 @@ class Conductor:
         self.refused: str | None = None
         self.said_of_deviations: list[str] = []
         self._server: Host | None = None
+        several = len(config.getoption("--core") or ()) > 1
         self.progress: Progress = (
-            Display(os.dup(sys.stdout.fileno()))
+            Display(os.dup(sys.stdout.fileno()), cores=several)
             if is_watched(config)
-            else Lines(self._print, quiet=config.get_verbosity() != 0)
+            else Lines(self._print, quiet=config.get_verbosity() != 0, cores=several)
         )
 
     def open(self) -> Session:

@@ -63,11 +63,15 @@ class Lines:
     Args:
         write: writes a line.
         quiet: whether results are somebody else's to tell.
+        cores: whether a line has to say on which core it was.
     """
 
-    def __init__(self, write: Callable[[str], None], *, quiet: bool = False) -> None:
+    def __init__(
+        self, write: Callable[[str], None], *, quiet: bool = False, cores: bool = False
+    ) -> None:
         self._write = write
         self._quiet = quiet
+        self._cores = cores
         self._expected = 0
         self._count = 0
 
@@ -90,7 +94,7 @@ class Lines:
         self._count += 1
         if not self._quiet:
             count = f"{self._count:3}/{max(self._expected, self._count)}"
-            self._write(f"{count} {result_line(case)}")
+            self._write(f"{count} {result_line(case, cores=self._cores)}")
 
     def close(self) -> None:
         """Nothing is kept."""
@@ -115,9 +119,17 @@ class Display:
     Args:
         descriptor: the terminal, as a file descriptor of this display alone.
         clock: the time in seconds.
+        cores: whether a line has to say on which core it was.
     """
 
-    def __init__(self, descriptor: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        cores: bool = False,
+    ) -> None:
+        self._cores = cores
         self._file: TextIO = os.fdopen(descriptor, "w", encoding="utf-8", errors="replace")
         self._console = Console(file=self._file, force_terminal=True, highlight=False)
         self._clock = clock
@@ -161,7 +173,7 @@ class Display:
         """Count it; a failure is told at once, and stays above the display."""
         self._counts[case.outcome] += 1
         if case.outcome in BAD:
-            self._console.print(failure(case))
+            self._console.print(failure(case, cores=self._cores))
 
     def close(self) -> None:
         """Take the display away, and leave the terminal as it was."""
@@ -223,26 +235,33 @@ def drawing(
     return Group(line, now) if running else Group(line)
 
 
-def failure(case: Case) -> RenderableType:
+def failure(case: Case, *, cores: bool = False) -> RenderableType:
     """A failure when it happens: which promise is broken, and how."""
-    title = Text.assemble((f"{SYMBOLS[case.outcome]} ", STYLES[case.outcome]), _who(case))
+    title = Text.assemble(
+        (f"{SYMBOLS[case.outcome]} ", STYLES[case.outcome]), _who(case, cores=cores)
+    )
     title.append(f"  {WORDS[case.outcome]}", style=STYLES[case.outcome])
     parts = [title, Text(f"    {printable(case.promise)}")]
     parts += [Text(f"    - {printable(one)}", style="red") for one in case.problems[:1]]
     return Group(*parts)
 
 
-def result_line(case: Case) -> str:
+def result_line(case: Case, *, cores: bool = False) -> str:
     """A result in a line."""
     said = f"  {case.note}" if case.outcome == "passed" and case.note else ""
     said = said if case.outcome == "passed" else f"  {WORDS[case.outcome]}"
     who = " + ".join(case.workers) or f"core {case.core}"
-    return f"{SYMBOLS[case.outcome]} {case.id:<30} {who:<16} {case.seconds:5.1f} s{said}"
+    name = _name(case, cores=cores)
+    return f"{SYMBOLS[case.outcome]} {name:<30} {who:<16} {case.seconds:5.1f} s{said}"
 
 
-def _who(case: Case) -> str:
+def _name(case: Case, *, cores: bool) -> str:
+    return f"{case.id} on {case.core}" if cores and case.core and case.workers else case.id
+
+
+def _who(case: Case, *, cores: bool) -> str:
     names: Iterable[str] = case.workers or (f"core {case.core}",)
-    return printable(f"{case.id}  {' + '.join(names)}")
+    return printable(f"{_name(case, cores=cores)}  {' + '.join(names)}")
 
 
 def _whole(seconds: float) -> str:

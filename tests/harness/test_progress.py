@@ -54,6 +54,12 @@ def test_a_line_for_each_result() -> None:
     ]
 
 
+def test_a_line_says_the_core_where_there_are_several() -> None:
+    lines: list[str] = []
+    Lines(lines.append, cores=True).add(case())
+    assert lines == ["  1/1 ✓ some.case on 0.5.0             deno               1.2 s"]
+
+
 def test_who_is_quiet_says_no_results() -> None:
     lines: list[str] = []
     progress = Lines(lines.append, quiet=True)
@@ -99,7 +105,7 @@ def terminal() -> Iterator[tuple[int, int]]:
 
 def test_a_display_keeps_failures_and_goes_away(terminal: tuple[int, int]) -> None:
     ours, theirs = terminal
-    display = Display(os.dup(theirs), clock=lambda: 0.0)
+    display = Display(os.dup(theirs), clock=lambda: 0.0, cores=True)
     display.say("starting")
     display.expect(2)
     display.begin("one")
@@ -110,7 +116,9 @@ def test_a_display_keeps_failures_and_goes_away(terminal: tuple[int, int]) -> No
     os.close(theirs)
     text = read(ours)
     assert "conformance: starting …" in text
-    assert re.search(r"some\.case  deno.*failed.*\r\n +It does it\.\r\n.*- it is 1, not 2", text)
+    assert re.search(
+        r"some\.case on 0\.5\.0  deno.*failed.*\r\n +It does it\.\r\n.*- it is 1, not 2", text
+    )
     assert text.rstrip().endswith("\x1b[2K") or "\x1b[?25h" in text, "the cursor is there again"
 
 
