@@ -54,7 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--case",
         action="append",
         metavar="GLOB",
-        help="only cases with such an id, as in 'retries.*'; may be given several times",
+        help="only cases with such an id, as in 'retry.*'; may be given several times",
     )
     group.addoption(
         "--list",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +14,7 @@ from conformance.harness.databases import template_of
 from conformance.harness.leavings import OURS
 from conformance.harness.records import Case, Suite
 from pgflow_ref.errors import InstallRefused, SourceError
-from pgflow_ref.install import pins, sources
+from pgflow_ref.install import core_files, pins, sources
 from tests.harness.test_suite import place
 
 if TYPE_CHECKING:
@@ -119,6 +121,40 @@ def test_the_suite_refuses_before_it_begins(where: str, folder: Folder, place: P
     said = "is not the file of @pgflow/core" if where == "changed" else "'0.9.9' is not known"
     assert f"the suite cannot run: {'' if where == 'changed' else 'pgflow core '}" in outcome.output
     assert said in outcome.output
+
+
+def test_five_cores_however_they_are_given_in_one_run_and_one_report(
+    place: Place, tmp_path: Path
+) -> None:
+    directory = tmp_path / "early"
+    directory.mkdir()
+    for file in core_files("0.5.3"):
+        (directory / file.name).write_text(file.text)
+    single = tmp_path / "one.sql"
+    single.write_text("\n".join(file.text for file in core_files("0.7.3")))
+    archive = tmp_path / "pgflow-core-0.8.1.tgz"
+    with tarfile.open(archive, "w:gz") as opened:
+        for file in core_files("0.8.1"):
+            member = tarfile.TarInfo(f"package/dist/supabase/migrations/{file.name}")
+            member.size = len(file.text.encode())
+            opened.addfile(member, io.BytesIO(file.text.encode()))
+    words = ["0.5.0", str(directory), "0.6.1", str(single), str(archive)]
+    labels = ["0.5.0", "0.5.3", "0.6.1", cores.of(str(single)).label, "0.8.1"]
+    assert labels[3].startswith("one-")
+
+    outcome = place.run_script(
+        "-n0", "--worker=plain", *(f"--core={word}" for word in words),
+        "--case=worker.success", "--case=deprecation.idle",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.output
+    (suite,) = (one for one in outcome.records if isinstance(one, Suite))
+    assert [core.version for core in suite.cores] == labels
+    found = [(one.id, one.core) for one in outcome.records if isinstance(one, Case)]
+    late = [("deprecation.idle", one) for one in labels[2:]]  # judged as what they are like
+    assert sorted(found) == sorted([*late, *(("worker.success", one) for one in labels)])
+    _, _, matrix = outcome.output.partition("By core")
+    rows = [row for line in matrix.splitlines() if (row := line.split()) and row[0] in labels]
+    assert rows == [[one, "1" if one in labels[:2] else "2"] for one in labels]
 
 
 def test_the_control_group_is_left_out_where_its_cores_are_not_there(place: Place) -> None:
