@@ -14,6 +14,7 @@ from conformance.harness.outputs import replace
 from conformance.regress import behaviours, outputs
 from conformance.regress.cases import Wish
 from conformance.regress.check import PARTS, Choice, check
+from conformance.regress.findings import CannotRun
 from conformance.regress.verdict import COULD_NOT_RUN
 from pgflow_ref.errors import PgflowError
 
@@ -39,6 +40,8 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--without", multiple=True, type=click.Choice(list(PARTS)), help="Do not look at this."
 )
+@click.option("--pgmq", metavar="VERSION|PATH", help="The pgmq of both.  [default: 1.11.1]")
+@click.option("--force", is_flag=True, help="Also with files that are not what they are pinned as.")
 @click.option("--quick", is_flag=True, help="Only the cases of a quick run.")
 @click.option("--case", "cases", multiple=True, metavar="GLOB", help="Only cases with such an id.")
 @click.option(
@@ -60,6 +63,8 @@ def main(  # noqa: PLR0913  # options are arguments
     results: Path,
     only: tuple[str, ...],
     without: tuple[str, ...],
+    pgmq: str | None,
+    force: bool,
     quick: bool,
     cases: tuple[str, ...],
     workers: tuple[str, ...],
@@ -76,13 +81,13 @@ def main(  # noqa: PLR0913  # options are arguments
       3  it could not run, or not all of it
     """
     parts = tuple(name for name in only or PARTS if name not in without)
-    wish = Wish(
-        workers, cases, quick=quick, seed=secrets.randbelow(10**6) if seed is None else seed
-    )
-    choice = Choice(base, candidate, parts, wish, histories, results)
+    seed = secrets.randbelow(10**6) if seed is None else seed
+    more = (*(() if pgmq is None else ("--pgmq", pgmq)), *(("--force",) if force else ()))
+    wish = Wish(workers, cases, quick=quick, seed=seed, more=more)
+    choice = Choice(base, candidate, parts, wish, histories, results, pgmq, force)
     try:
         verdict = check(choice, lambda text: click.echo(f"regress: {text}", err=True))
-    except PgflowError as error:
+    except (CannotRun, PgflowError) as error:
         raise click.ClickException(f"the check cannot run: {error}") from None
     results.mkdir(parents=True, exist_ok=True)
     for path in filter(None, (results / "verdict.html", html)):

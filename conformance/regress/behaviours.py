@@ -61,12 +61,14 @@ class Played:
     differences: dict[Place, Difference] = field(default_factory=dict)
 
 
-def compare(
+def compare(  # noqa: PLR0913  # two cores, where they go, and how much
     base: Side,
     candidate: Side,
     cluster: Cluster,
     say: Callable[[str], None],
     histories: int = HISTORIES,
+    *,
+    pgmq: str | None = None,
 ) -> list[Finding]:
     """Play histories on both cores, and say what they do otherwise.
 
@@ -76,19 +78,39 @@ def compare(
         cluster: a server whose user is a superuser.
         say: is told what takes long.
         histories: how many random ones for each.
+        pgmq: the pgmq that both get, or None for the usual one.
+
+    Raises:
+        PgflowError: a core cannot be installed.
+        psycopg.Error: the base has not what its profile says.
     """
-    played = []
-    for side in (base, candidate):
-        name = f"regress_model_{side.role}"
-        subject.create(cluster, name, side.profile)
-        try:
-            with psycopg.connect(cluster.url_of(name)) as connection:
-                say(f"comparing {side.label} with the model of core {side.like}")
-                played.append(play(subject.Subject(connection, side.profile), histories))
-                connection.rollback()
-        finally:
-            cluster.drop(name)
-    return findings(base, candidate, *played)
+    old = _played(base, cluster, say, histories, pgmq)
+    try:
+        new = _played(candidate, cluster, say, histories, pgmq)
+    except psycopg.Error as error:
+        said = f"{error.diag.message_primary or error} ({error.sqlstate})"
+        detail = (
+            f"{candidate.label} cannot be held against the model of core {candidate.like}: it has"
+            f" not all tables and columns that the model knows: {said}."
+        )
+        return [Finding("broken", "operators", "tables that the model knows", detail)]
+    return findings(base, candidate, old, new)
+
+
+def _played(
+    side: Side, cluster: Cluster, say: Callable[[str], None], histories: int, pgmq: str | None
+) -> Played:
+    """Play on a database of the side's own."""
+    name = f"regress_model_{side.role}"
+    try:
+        subject.create(cluster, name, side.profile, core=(side.core, pgmq))
+        with psycopg.connect(cluster.url_of(name)) as connection:
+            say(f"comparing {side.label} with the model of core {side.like}")
+            played = play(subject.Subject(connection, side.profile), histories)
+            connection.rollback()
+    finally:
+        cluster.drop(name)
+    return played
 
 
 def play(core: Subject, histories: int) -> Played:

@@ -9,16 +9,26 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
+from conformance.harness import cores
 from conformance.harness.databases import Cluster
 from conformance.harness.memory import in_memory
-from conformance.regress import behaviours, cases, catalogs, probes, requirements, schemas
+from conformance.regress import (
+    behaviours,
+    cases,
+    catalogs,
+    crossing,
+    probes,
+    requirements,
+    schemas,
+    upgrading,
+)
 from conformance.regress.cases import Wish
 from conformance.regress.findings import CannotRun
-from conformance.regress.sides import side
+from conformance.regress.sides import pair
 from conformance.regress.verdict import Verdict
 from pgflow_ref import EmbeddedPostgres, __version__
 from pgflow_ref.errors import PgflowError
-from pgflow_ref.install import install
+from pgflow_ref.install import wanted_pgmq
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +51,8 @@ class Choice:
         wish: what to run of the suite.
         histories: how many random histories the model plays on each core.
         folder: where results go.
+        pgmq: the version or path of pgmq, or None for the usual one.
+        force: whether a core's files may be other than they are pinned.
     """
 
     base: str
@@ -49,6 +61,8 @@ class Choice:
     wish: Wish = field(default_factory=Wish)
     histories: int = behaviours.HISTORIES
     folder: Path = Path("build/regress")
+    pgmq: str | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,9 +84,12 @@ def check(choice: Choice, say: Callable[[str], None]) -> Verdict:
         say: is told what takes long.
 
     Raises:
-        PgflowError: a core is not known, or the server does not start.
+        CannotRun: the two cores cannot be compared.
+        PgflowError: a core or pgmq is not known, or the server does not start.
     """
-    base, candidate = side(choice.base, "base"), side(choice.candidate, "candidate")
+    base, candidate = pair(choice.base, choice.candidate, force=choice.force)
+    if choice.pgmq is not None:
+        wanted_pgmq(choice.pgmq)
     parts: dict[str, list[Finding]] = {}
     failures: dict[str, str] = {}
     say("starting PostgreSQL")
@@ -113,7 +130,8 @@ def _catalogs(given: Subjects) -> list[Finding]:
         for name, one in zip(databases, (given.base, given.candidate), strict=True):
             given.cluster.create(name)
             given.say(f"installing {one.label}")
-            reports.append(install(given.cluster.url_of(name), one.core, say=given.say))
+            url = given.cluster.url_of(name)
+            reports.append(cores.put(url, one.core, given.choice.pgmq, given.say))
         return [
             *requirements.compare(given.base, given.candidate, *reports),
             *_compared(given, databases, reports),
@@ -136,8 +154,23 @@ def _compared(given: Subjects, databases: list[str], reports: list[Report]) -> l
 
 def _model(given: Subjects) -> list[Finding]:
     return behaviours.compare(
-        given.base, given.candidate, given.cluster, given.say, given.choice.histories
+        given.base,
+        given.candidate,
+        given.cluster,
+        given.say,
+        given.choice.histories,
+        pgmq=given.choice.pgmq,
     )
+
+
+def _crossing(given: Subjects) -> list[Finding]:
+    workers = given.choice.wish.workers
+    return crossing.compare(given.base, given.candidate, workers, given.say, given.choice.pgmq)
+
+
+def _upgrading(given: Subjects) -> list[Finding]:
+    workers = given.choice.wish.workers
+    return upgrading.compare(given.base, given.candidate, workers, given.say, given.choice.pgmq)
 
 
 def _cases(given: Subjects) -> list[Finding]:
@@ -146,5 +179,11 @@ def _cases(given: Subjects) -> list[Finding]:
     )
 
 
-PARTS: Final[dict[str, Part]] = {"catalogs": _catalogs, "model": _model, "cases": _cases}
-"""What can be looked at, in order."""
+PARTS: Final[dict[str, Part]] = {
+    "catalogs": _catalogs,
+    "model": _model,
+    "crossing": _crossing,
+    "upgrading": _upgrading,
+    "cases": _cases,
+}
+"""What can be looked at, in order: what takes longest comes last."""

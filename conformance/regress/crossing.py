@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from conformance.harness.adapters import Adapter
     from conformance.regress.findings import Kind
     from conformance.regress.ground import Ground
+    from conformance.regress.sides import Side
 
 WORKERS: Final = ("python", "deno")
 """The workers that are tried, where none is asked for."""
@@ -69,40 +70,45 @@ class Crossed:
 
 
 def compare(
-    base: str, candidate: str, workers: Sequence[str], say: Callable[[str], None]
+    base: Side,
+    candidate: Side,
+    workers: Sequence[str],
+    say: Callable[[str], None],
+    pgmq: str | None = None,
 ) -> list[Finding]:
     """Try workers of either core's time on the other, and the workers of today on both.
 
     Args:
-        base: the one core, a version or a path.
+        base: the one core.
         candidate: the other.
         workers: names of adapters; none: `WORKERS`.
         say: is told what takes long.
+        pgmq: the pgmq that both get, or None for the usual one.
 
     Raises:
-        CannotRun: a worker is not there, or one that is built for a core does not run on it.
+        CannotRun: a worker is not there, or one that is built for the base does not run on it.
         PgflowError: a core cannot be installed.
     """
-    with ground(base, candidate, workers or WORKERS, say) as place:
+    with ground(base, candidate, workers or WORKERS, say, pgmq) as place:
         built = {}
-        for core in dict.fromkeys((place.base, place.candidate)):
-            with place.cluster.connect(template_of(core)) as connection:
-                built[core] = look(connection, core).adapter
+        for one in place.cores:
+            with place.cluster.connect(template_of(one.core)) as connection:
+                built[one.label] = look(connection, one.label).adapter
         crossed = {
-            (age, core): _cross(place, adapter, core, say)
+            (age, one.label): _cross(place, adapter, one, say)
             for age, adapter in built.items()
-            for core in built
+            for one in place.cores
         }
         today = {
-            adapter.name: {core: _cross(place, adapter, core, say) for core in built}
+            adapter.name: {one.label: _cross(place, adapter, one, say) for one in place.cores}
             for adapter in place.session.adapters
         }
     return [
-        *findings(place.base, place.candidate, crossed),
+        *findings(base.label, candidate.label, crossed),
         *(
             finding
             for name, on in today.items()
-            for finding in of_today(name, place.base, place.candidate, on)
+            for finding in of_today(name, base.label, candidate.label, on)
         ),
     ]
 
@@ -135,10 +141,10 @@ def case_of(runs: int = 3) -> Case:
     )
 
 
-def _cross(place: Ground, adapter: Adapter, core: str, say: Callable[[str], None]) -> Crossed:
-    say(f"{adapter.name} on core {core}")
-    folder = place.place(f"{adapter.name}-on-{core}")
-    trial = Trial(case_of(), [adapter], folder, place.session.patience, core)
+def _cross(place: Ground, adapter: Adapter, on: Side, say: Callable[[str], None]) -> Crossed:
+    say(f"{adapter.name} on core {on.label}")
+    folder = place.place(f"{adapter.name}-on-{on.label}")
+    trial = Trial(case_of(), [adapter], folder, place.session.patience, on.core)
     trial.run(place.cluster)
     said = [line for worker in trial.workers for line in worker.stderr().splitlines()]
     return Crossed(
@@ -173,19 +179,32 @@ def findings(
         crossed: how a worker that is built for the first of two cores got on on the second.
 
     Raises:
-        CannotRun: a worker does not run on the core that it is built for.
+        CannotRun: a worker does not run on the base that it is built for.
     """
-    for core in (base, candidate):
-        own = crossed[core, core]
-        if not own.works or own.refused:
-            said = "; ".join(own.problems) or own.refused[0]["said"]
-            raise CannotRun(f"a worker that makes the calls of {core} does not run on it: {said}")
+    own = crossed[base, base]
+    if not own.works or own.refused:
+        said = _said(own)
+        raise CannotRun(f"a worker that makes the calls of {base} does not run on it: {said}")
     if base == candidate:
         return
     old, new = crossed[base, candidate], crossed[candidate, base]
     yield from _pair("broken", "old worker, new core", base, candidate, old)
+    own = crossed[candidate, candidate]
+    if not own.works:
+        detail = (
+            f"A worker that makes the calls which {candidate} has, as far as they are known, does"
+            f" not do its work there: {_said(own)}."
+        )
+        script = own.refused[0]["sql"] + ";" if own.refused else None
+        what = "new worker, new core"
+        yield Finding("broken", "workers", what, detail, case_of().id, script)
+        return
     yield from _pair("changed", "new worker, old core", candidate, base, new)
     yield _order(base, candidate, old, new)
+
+
+def _said(how: Crossed) -> str:
+    return "; ".join([*(one["said"] for one in how.refused[:1]), *how.problems[:3]])
 
 
 def _pair(kind: Kind, what: str, age: str, core: str, how: Crossed) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conformance.regress.findings import Finding
+from conformance.regress.sides import distinct, edited, lacking
 from pgflow_ref.install import pins
 
 if TYPE_CHECKING:
@@ -23,7 +24,26 @@ def compare(base: Side, candidate: Side, before: Report, after: Report) -> list[
         before: what the installer said of the one.
         after: what it said of the other.
     """
-    return [*_pgmq(base, candidate), *_migrations(base, candidate), *_installer(before, after)]
+    return [
+        *_known(base, candidate),
+        *_pgmq(base, candidate),
+        *_migrations(base, candidate),
+        *_installer(before, after),
+    ]
+
+
+def _known(base: Side, candidate: Side) -> Iterator[Finding]:
+    """Which of the two nobody has a profile of, and what that means for all that follows."""
+    for one in distinct(base, candidate):
+        if one.is_known:
+            continue
+        newer = f" It is newer than all that is known: {', '.join(one.wanted.newer)}."
+        detail = (
+            f"{one.label} is pinned nowhere. It is held against the model of {one.like}, which it"
+            f" is most like, and cases are chosen as for {one.wanted.version}."
+            f"{newer if one.wanted.newer else ''}"
+        )
+        yield Finding("same", "operators", f"core {one.label}", detail)
 
 
 def _pgmq(base: Side, candidate: Side) -> Iterator[Finding]:
@@ -39,16 +59,25 @@ def _pgmq(base: Side, candidate: Side) -> Iterator[Finding]:
 
 
 def _migrations(base: Side, candidate: Side) -> Iterator[Finding]:
-    releases = pins.load().releases
-    old, new = (releases[one.like].files for one in (base, candidate))
-    more = [name for name in new if name not in old]
-    fewer = [name for name in old if name not in new]
-    if more:
-        detail = f"From {base.label} on there are {len(more)} to run: {', '.join(more)}."
+    """What there is to run for whoever has the base."""
+    old, new = base.files, candidate.files
+    more = lacking(old, new)
+    if more is None:
+        detail = (
+            f"The migrations of {base.label} are not the first of those of {candidate.label}: none"
+            " lead from the one to the other."
+        )
         yield Finding("changed", "operators", "migrations", detail)
-    if fewer:
-        detail = f"{len(fewer)} of {base.label} are not there, and none takes them back."
+    elif more:
+        names = ", ".join(file.name for file in more)
+        detail = f"From {base.label} on there are {len(more)} to run: {names}."
         yield Finding("changed", "operators", "migrations", detail)
+    if changed := edited(old, new):
+        detail = (
+            f"{', '.join(changed)}: {candidate.label} has other files of these names. A database"
+            f" that holds {base.label} has run them, and does not run them again."
+        )
+        yield Finding("changed", "operators", "migrations that were edited", detail)
 
 
 def _installer(before: Report, after: Report) -> Iterator[Finding]:

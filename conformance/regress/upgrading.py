@@ -22,8 +22,9 @@ from conformance.regress import locks
 from conformance.regress.crossing import WORKERS
 from conformance.regress.findings import CannotRun, Finding
 from conformance.regress.ground import ground
+from conformance.regress.sides import lacking
 from pgflow_ref.compile import compile_flow
-from pgflow_ref.install import catalog, pins, sources
+from pgflow_ref.install import catalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from conformance.harness.stage import Stage
     from conformance.regress.findings import Kind, Who
     from conformance.regress.ground import Ground
+    from conformance.regress.sides import Side
     from pgflow_ref.install.catalog import Catalog
     from pgflow_ref.install.sources import SqlFile
 
@@ -101,67 +103,53 @@ class Upgraded:
 
 
 def compare(
-    base: str, candidate: str, workers: Sequence[str], say: Callable[[str], None]
+    base: Side,
+    candidate: Side,
+    workers: Sequence[str],
+    say: Callable[[str], None],
+    pgmq: str | None = None,
 ) -> list[Finding]:
     """Upgrade a database from one core to the other while workers run on it.
 
     Args:
-        base: the core at the beginning, a version or a path.
+        base: the core at the beginning.
         candidate: the core at the end.
         workers: names of adapters; none: one of each language.
         say: is told what takes long.
+        pgmq: the pgmq that is there, or None for the usual one.
 
     Raises:
         CannotRun: a worker is not there, or nothing was in hand when the upgrade began.
         PgflowError: a core cannot be installed.
     """
-    missing = lacking(files_of(base), files_of(candidate))
+    missing = lacking(base.files, candidate.files)
     if missing is None or not missing:
-        return [_no_way(base, candidate, is_same=missing is not None)]
-    with ground(base, candidate, workers or WORKERS, say) as place:
-        say(f"upgrading from {place.base} to {place.candidate} while workers run")
+        return [_no_way(base.label, candidate.label, is_same=missing is not None)]
+    with ground(base, candidate, workers or WORKERS, say, pgmq) as place:
+        say(f"upgrading from {base.label} to {candidate.label} while workers run")
         trial = Upgrade(
             case_of(),
             place.session.adapters,
             place.place("upgrading"),
             place.session.patience,
-            place.base,
+            base.core,
             migrations=missing,
         )
         trial.run(place.cluster)
-        with place.cluster.connect(template_of(place.candidate)) as connection:
+        with place.cluster.connect(template_of(candidate.core)) as connection:
             # While the workers' logs are there.
-            how = trial.upgraded(catalog.read(connection), _circle(place, missing))
-    return list(findings(place.base, place.candidate, missing, how))
+            fresh = catalog.read(connection)
+        how = trial.upgraded(fresh, "" if trial.refusal else _circle(place, base, missing))
+    return list(findings(base.label, candidate.label, missing, how))
 
 
-def _circle(place: Ground, migrations: Sequence[SqlFile]) -> str:
+def _circle(place: Ground, base: Side, migrations: Sequence[SqlFile]) -> str:
     """Where the migrations and workers wait for each other, if nothing is done about it."""
-    with place.cluster.database(place.base) as database:
+    with place.cluster.database(base.core) as database:
         for statement in compile_flow(case_of().shape):
             database.connection.execute(statement.encode())
         database.connection.execute("SELECT pgflow.start_flow(%s, %s)", [FLOW["slug"], '{"n": 1}'])
         return locks.circle(lambda: psycopg.connect(database.url, autocommit=True), migrations)
-
-
-def files_of(core: str) -> tuple[SqlFile, ...]:
-    """The migrations of a core, in order."""
-    return sources.core_files(pins.load().releases[core].files)
-
-
-def lacking(base: Sequence[SqlFile], candidate: Sequence[SqlFile]) -> tuple[SqlFile, ...] | None:
-    """The migrations that lead from one core to the other; None where none do.
-
-    Example:
-        >>> from pgflow_ref.install.sources import SqlFile
-        >>> old, new = SqlFile("1.sql", ""), SqlFile("2.sql", "")
-        >>> lacking([old], [old, new]), lacking([old, new], [old])
-        ((SqlFile(name='2.sql', text=''),), None)
-    """
-    count = len(base)
-    if [file.name for file in candidate[:count]] != [file.name for file in base]:
-        return None
-    return tuple(candidate[count:])
 
 
 def case_of(before: int = BEFORE, after: int = AFTER) -> Case:

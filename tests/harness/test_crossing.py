@@ -137,6 +137,14 @@ def test_a_worker_that_does_not_work_at_home_proves_nothing() -> None:
         list(findings(OLD, NEW, given))
 
 
+def test_a_candidate_on_which_its_own_calls_fail_is_broken() -> None:
+    own = Crossed(works=False, refused=(READ,))
+    old, new = findings(OLD, NEW, {**crossed(WORKS, WORKS), (NEW, NEW): own})
+    assert (old.kind, new.kind, new.what) == ("same", "broken", "new worker, new core")
+    assert "no such thing" in new.detail
+    assert new.script == "SELECT 1;"
+
+
 def test_a_core_and_itself_have_nothing_to_cross() -> None:
     assert list(findings(OLD, OLD, {(OLD, OLD): WORKS})) == []
 

@@ -14,15 +14,14 @@ from conformance.harness.databases import Cluster, template_of
 from conformance.harness.processes import introduced
 from conformance.regress import locks
 from conformance.regress.findings import CannotRun
+from conformance.regress.sides import lacking, side
 from conformance.regress.upgrading import (
     FLOW,
     Upgrade,
     Upgraded,
     case_of,
     compare,
-    files_of,
     findings,
-    lacking,
 )
 from pgflow_ref import EmbeddedPostgres
 from pgflow_ref.compile import compile_flow
@@ -62,7 +61,7 @@ def database(cluster: Cluster) -> Iterator[Database]:
 
 
 def missing() -> tuple[SqlFile, ...]:
-    found = lacking(files_of(OLD), files_of(NEW))
+    found = lacking(side(OLD).files, side(NEW).files)
     assert found
     return found
 
@@ -75,9 +74,9 @@ def another(database: Database) -> Connection:
 
 
 def test_the_migrations_that_are_lacking() -> None:
-    assert [file.name for file in missing()] == [file.name for file in files_of(NEW)][9:]
-    assert lacking(files_of(NEW), files_of(NEW)) == ()
-    assert lacking(files_of(NEW), files_of(OLD)) is None
+    assert [file.name for file in missing()] == [file.name for file in side(NEW).files][9:]
+    assert lacking(side(NEW).files, side(NEW).files) == ()
+    assert lacking(side(NEW).files, side(OLD).files) is None
 
 
 def test_an_upgrade_makes_the_core_of_a_new_installation(
@@ -165,8 +164,8 @@ def test_migrations_that_fail_leave_workers_at_work(cluster: Cluster, tmp_path: 
 
 
 def test_where_no_migration_leads_nothing_is_started() -> None:
-    (same,) = compare(NEW, NEW, (), lambda _: None)
-    (back,) = compare(NEW, OLD, (), lambda _: None)
+    (same,) = compare(side(NEW), side(NEW), (), lambda _: None)
+    (back,) = compare(side(NEW), side(OLD), (), lambda _: None)
     assert (same.kind, back.kind) == ("same", "changed")
     assert "No migrations lead from 0.7.3 to 0.6.1" in back.detail
 
