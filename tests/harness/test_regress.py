@@ -1,0 +1,258 @@
+"""The regression check on real cores: what core.md's own list has must be among what it finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conformance.regress import __main__ as command
+from conformance.regress.cases import Wish
+from conformance.regress.check import Choice, check
+from conformance.regress.findings import CannotRun
+from conformance.regress.sides import distinct, pair, side
+from pgflow_ref.errors import InstallRefused, SourceError
+from pgflow_ref.install import pins, sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.regress.verdict import Verdict
+
+    Folder = Callable[..., str]
+
+FILES = list(pins.load().core.files)
+NEXT = "20991231235959_pgflow_next.sql"
+ABOUT = '{"name": "@pgflow/core", "version": "9.9.9"}'
+ALIKE = ("catalogs", "model")
+
+HARMLESS = "CREATE INDEX later ON pgflow.step_tasks (last_worker_id);"
+LOSES_COLUMN = "ALTER TABLE pgflow.workers DROP COLUMN deprecated_at;"
+LOSES_CALL = "DROP FUNCTION pgflow.set_vt_batch(text, bigint[], integer[]);"
+WAITS_LONGER = """
+CREATE OR REPLACE FUNCTION pgflow.calculate_retry_delay(base_delay numeric, attempts_count int)
+RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = ''
+AS $$ SELECT floor(base_delay * power(3, attempts_count))::int $$;
+"""
+
+
+def looked(base: str, candidate: str, *parts: str, folder: Path = Path("unused")) -> Verdict:
+    choice = Choice(base, candidate, parts or ALIKE, Wish(seed=1), histories=2, folder=folder)
+    return check(choice, lambda _: None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """Make a folder of the migrations of 0.8.1, and of others."""
+
+    def make(name: str = "next", **others: str) -> str:
+        made = tmp_path / name
+        made.mkdir()
+        texts = {file.name: file.text for file in sources.core_files(FILES)}
+        for file, text in {**texts, **others}.items():
+            (made / file).write_text(text)
+        return str(made)
+
+    return make
+
+
+# From the oldest core that is known to the newest.
+
+
+@pytest.fixture(scope="module")
+def far() -> Verdict:
+    return looked("0.5.0", "0.8.1")
+
+
+# What a worker or a client notices of each version, in the order of the versions.
+NOTICED = {
+    "0.5.3: steps may be delayed": ("changed", "start delay", "Since 0.5.3"),
+    "0.5.3: add_step takes the delay": ("changed", "column opt_start_delay", "It is new"),
+    "0.6.1: deprecated_at is there": ("changed", "column deprecated_at", "It is new"),
+    "0.6.1: stopped_at is gone": ("broken", "column stopped_at", "It is gone"),
+    "0.6.1: writing it is refused": ("broken", "workers are stopped", "refused with 42703"),
+    "0.6.1: a heartbeat may say to leave": (
+        "changed",
+        "workers are deprecated",
+        "asked to leave; the TypeScript worker looks at it with each heartbeat",
+    ),
+    "0.7.3: map steps": ("changed", "map steps", "one task for each element"),
+    "0.7.3: the tables allow them": ("changed", "steps_step_type_check", "'map'"),
+    "0.7.3: tasks say their index": ("changed", "type pgflow.step_task_record", "It is new"),
+    "0.7.3: and the model knows it": ("changed", "task index in record", "Since 0.7.3"),
+    "0.7.3: one add_step": (
+        "changed",
+        "function pgflow.add_step(text, text, text[], integer, integer, integer)",
+        "has taken its place; it takes every call",
+    ),
+    "0.7.3: the other is gone": (
+        "broken",
+        "function pgflow.add_step(text, text, integer, integer, integer)",
+        "by position, with all arguments, is refused",
+    ),
+    "0.7.3: a failed run takes no late calls": ("changed", "failed run is closed", "Since 0.7.3"),
+    "0.7.3: and hands out no tasks": ("changed", "failed run starts tasks", "No more since 0.7.3"),
+    "0.7.3: its messages are archived": ("changed", "failed run keeps messages", "are archived"),
+    "0.7.3: step:started is sent": ("changed", "step started is sent", "Since 0.7.3"),
+    "0.7.3: and was not": ("changed", "step started is not sent", "No more since 0.7.3"),
+    "0.7.3: a flow without steps completes": (
+        "changed",
+        "stepless run completes at once",
+        "Since 0.7.3",
+    ),
+    "0.8.1: it needs a newer pgmq": ("changed", "pgmq", "It needs pgmq 1.5 or newer"),
+    "0.8.1: its own read_with_poll is gone": (
+        "broken",
+        "function pgflow.read_with_poll",
+        "It is gone; no call of it is taken any more",
+    ),
+    "0.8.1: pgmq's is there instead": ("changed", "read with poll in pgmq", "pgmq.read_with_poll"),
+    "0.8.1: there are five migrations more": ("changed", "migrations", "there are 5 to run"),
+}
+
+
+@pytest.mark.parametrize(("kind", "what", "words"), NOTICED.values(), ids=NOTICED)
+def test_what_is_known_to_be_different_is_named(
+    kind: str, what: str, words: str, far: Verdict
+) -> None:
+    assert far.failures == {}
+    found = [one for one in far.findings if what in one.what and words in one.detail]
+    assert [one.kind for one in found] == [kind], [one.what for one in far.findings]
+
+
+def test_what_broke_has_a_script_that_shows_it(far: Verdict) -> None:
+    broken = [one for _, one in far.of("broken")]
+    assert far.exit_code == 2
+    # A function whose rows have lost a column has no call that is refused.
+    assert {one.what.partition("(")[0] for one in broken if not one.script} == {
+        "function pgflow.set_vt_batch"
+    }
+
+
+def test_nothing_of_one_kind_is_told_twice(far: Verdict) -> None:
+    told = [(one.what, one.detail) for one in far.findings]
+    assert len(told) == len(set(told))
+
+
+# One core, and nearly the same core.
+
+
+def test_a_core_is_the_same_as_itself(folder: Folder) -> None:
+    verdict = looked("0.8.1", folder("copy"))
+    assert (verdict.kind, verdict.exit_code, verdict.failures) == ("same", 0, {})
+    assert verdict.candidate == "0.8.1"
+
+
+def test_a_candidate_with_one_more_index_changed(folder: Folder) -> None:
+    verdict = looked("0.8.1", folder(**{NEXT: HARMLESS}))
+    assert (verdict.kind, verdict.exit_code) == ("changed", 1)
+    assert {one.who for _, one in verdict.of("changed")} == {"operators"}
+    said = {one.what: one.detail for one in verdict.findings}
+    assert said["migrations"] == f"From 0.8.1 on there are 1 to run: {NEXT}."
+    assert "CREATE INDEX later" in said["table pgflow.step_tasks: index later"]
+    assert "held against the model of 0.8.1, which it" in said[f"core {verdict.candidate}"]
+
+
+def test_what_a_candidate_does_otherwise_is_told_with_a_script(folder: Folder) -> None:
+    verdict = looked("0.8.1", folder(**{NEXT: WAITS_LONGER}))
+    assert verdict.exit_code == 1
+    told = [one for part, one in verdict.of("changed", "workers") if part == "model"]
+    assert told
+    assert "does not do what core 0.8.1 does" in told[0].detail
+    assert "pgflow.fail_task(" in (told[0].script or "")
+
+
+@pytest.mark.parametrize(
+    ("lost", "what"),
+    [(LOSES_COLUMN, "column deprecated_at"), (LOSES_CALL, "function pgflow.set_vt_batch")],
+)
+def test_what_a_candidate_takes_away_is_broken(lost: str, what: str, folder: Folder) -> None:
+    verdict = looked("0.8.1", folder(**{NEXT: lost}))
+    assert (verdict.exit_code, verdict.failures) == (2, {})
+    assert [one for _, one in verdict.of("broken", "workers") if what in one.what]
+
+
+def test_a_candidate_that_cannot_be_installed_has_no_verdict(folder: Folder) -> None:
+    verdict = looked("0.8.1", folder(**{NEXT: "SELECT 1 / 0;"}))
+    assert (verdict.exit_code, set(verdict.failures)) == (3, set(ALIKE))
+    assert f"{NEXT}" in verdict.failures["catalogs"]
+
+
+# What is refused before anything is started.
+
+
+def test_a_file_that_is_not_as_it_is_pinned_takes_force(folder: Folder) -> None:
+    path = folder("changed", **{FILES[3]: "SELECT 1;"})
+    with pytest.raises(CannotRun, match=rf"{FILES[3]} in .* expected SHA-256 .*; --force"):
+        pair("0.8.1", path)
+    assert pair("0.8.1", path, force=True)[1].like == "0.8.1"
+
+
+def test_what_is_no_core_is_refused() -> None:
+    with pytest.raises(InstallRefused, match=r"'9\.9\.9' is not known"):
+        pair("0.8.1", "9.9.9")
+    with pytest.raises(SourceError, match="does not exist"):
+        pair("./nowhere", "0.8.1")
+
+
+def test_two_cores_of_one_name_are_refused(folder: Folder) -> None:
+    one = folder("one", **{NEXT: HARMLESS, "package.json": ABOUT})
+    two = folder("two", **{NEXT: LOSES_CALL, "package.json": ABOUT})
+    with pytest.raises(CannotRun, match=r"both say to be core 9\.9\.9 and are not the same"):
+        pair(one, two)
+    assert len(distinct(*pair(one, one))) == 1
+    assert len(distinct(side("0.8.1"), side(two))) == 2
+
+
+# The command.
+
+
+def exits(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        command.run(words)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_the_command_writes_a_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page, text = tmp_path / "deep" / "page.html", tmp_path / "text.md"
+    words = ["--only", "catalogs", "--html", str(page), "--markdown", str(text)]
+    assert exits("0.7.3", "0.8.1", *words, "--results", str(tmp_path / "results")) == 2
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-1].startswith("Broken. From 0.7.3 to 0.8.1: ")
+    assert "Not looked at: model, crossing, upgrading, cases." in shown.out
+    for path in (page, text):
+        assert "pgflow.read_with_poll" in path.read_text()
+        assert path.read_bytes() == (tmp_path / f"results/verdict{path.suffix}").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["0.8.1", "9.9.9"], "'9.9.9' is not known"),
+        (["./nowhere", "0.8.1"], "does not exist"),
+        (["0.8.1", "0.8.1", "--pgmq", "new"], "'new' is neither a version"),
+        (["0.8.1"], "Missing argument 'CANDIDATE'"),
+        (["0.8.1", "0.8.1", "--only", "nothing"], "'nothing' is not one of"),
+    ],
+)
+def test_what_cannot_run_is_no_verdict(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exits(*words, "--results", str(tmp_path)) == 3
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_accident_is_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "check", lambda *_: 1 / 0)
+    assert exits("0.8.1", "0.8.1") == 3
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_help_is_no_verdict_either(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exits("--help") == 0
+    assert "2  broken: what works with BASE does not with CANDIDATE" in capsys.readouterr().out
