@@ -60,14 +60,18 @@ def to_markdown(run: Run) -> str:
     return tidy(text)
 
 
-def plain(text: str) -> str:
+def plain(text: str, limit: int = _TEXT) -> str:
     r"""Write a text so that Markdown shows it as it is, in one line.
+
+    Args:
+        text: the text.
+        limit: characters of it; a longer one is shortened in its middle.
 
     Example:
         >>> print(plain("a|b <b> *c*\nd"))
         a\|b &lt;b&gt; \*c\* d
     """
-    one_line = " ".join(short(printable(text), _TEXT).split())
+    one_line = " ".join(short(printable(text), limit).split())
     one_line = one_line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _BEGINS.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", one_line))
 

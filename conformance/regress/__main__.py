@@ -71,7 +71,7 @@ def main(  # noqa: PLR0913  # options are arguments
     seed: int | None,
     histories: int,
 ) -> None:
-    r"""Say what changes from the core BASE to the core CANDIDATE, each a version or a path.
+    """Say what changes from the core BASE to the core CANDIDATE, each a version or a path.
 
     \b
     Exit codes:
@@ -79,8 +79,10 @@ def main(  # noqa: PLR0913  # options are arguments
       1  changed: something is done otherwise, or is new
       2  broken: what works with BASE does not with CANDIDATE
       3  it could not run, or not all of it
-    """
-    parts = tuple(name for name in only or PARTS if name not in without)
+    """  # noqa: D301  # the backslash is click's: keep these lines
+    parts = tuple(name for name in PARTS if name in (only or PARTS) and name not in without)
+    if not parts:
+        raise click.UsageError("--without leaves nothing to look at")
     seed = secrets.randbelow(10**6) if seed is None else seed
     more = (*(() if pgmq is None else ("--pgmq", pgmq)), *(("--force",) if force else ()))
     wish = Wish(workers, cases, quick=quick, seed=seed, more=more)
@@ -89,14 +91,21 @@ def main(  # noqa: PLR0913  # options are arguments
         verdict = check(choice, lambda text: click.echo(f"regress: {text}", err=True))
     except (CannotRun, PgflowError) as error:
         raise click.ClickException(f"the check cannot run: {error}") from None
-    results.mkdir(parents=True, exist_ok=True)
     for path in filter(None, (results / "verdict.html", html)):
-        replace(path, outputs.to_html(verdict))
+        _write(path, outputs.to_html(verdict))
     for path in filter(None, (results / "verdict.md", markdown)):
-        replace(path, outputs.to_markdown(verdict))
+        _write(path, outputs.to_markdown(verdict))
     outputs.to_terminal(verdict, sys.stdout, color=sys.stdout.isatty())
     click.echo(f"regress: written to {results}: verdict.md, verdict.html", err=True)
     sys.exit(verdict.exit_code)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, text)
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None
 
 
 def run(arguments: Sequence[str]) -> NoReturn:

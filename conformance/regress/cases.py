@@ -82,7 +82,8 @@ def _run(side: Side, wish: Wish, folder: Path, say: Callable[[str], None]) -> Ru
     say(f"running the cases on {side.label}")
     stream = folder / STREAM
     stream.unlink(missing_ok=True)  # else an older one would be taken for the answer
-    command = [sys.executable, "-m", "conformance", "--core", side.core]
+    core = side.core if side.wanted.source is None else str(side.wanted.source)
+    command = [sys.executable, "-m", "conformance", "--core", core]
     command += ["--results", str(folder.resolve()), "--seed", str(wish.seed)]
     command += [word for name in wish.workers for word in ("--worker", name)]
     command += [word for glob in wish.cases for word in ("--case", glob)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -77,7 +78,7 @@ def _list(kind: Kind, found: list[tuple[str, Finding]]) -> RenderableType:
 
 def to_markdown(verdict: Verdict) -> str:
     """The verdict as Markdown that can be pasted into a release."""
-    made = environment(finalize=plain, folder=FOLDER)
+    made = environment(finalize=partial(plain, limit=_DETAIL), folder=FOLDER)
     made.filters.update(block=block, code=code)
     text = made.get_template("verdict.md.j2").render(**_values(verdict))
     return tidy(text)

@@ -12,13 +12,12 @@ from conformance.regress.cases import Wish
 from conformance.regress.check import Choice, check
 from conformance.regress.findings import CannotRun
 from conformance.regress.sides import distinct, pair, side
+from conformance.regress.verdict import Verdict
 from pgflow_ref.errors import InstallRefused, SourceError
 from pgflow_ref.install import pins, sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from conformance.regress.verdict import Verdict
 
     Folder = Callable[..., str]
 
@@ -235,6 +234,7 @@ def test_the_command_writes_a_verdict(tmp_path: Path, capsys: pytest.CaptureFixt
         (["0.8.1", "0.8.1", "--pgmq", "new"], "'new' is neither a version"),
         (["0.8.1"], "Missing argument 'CANDIDATE'"),
         (["0.8.1", "0.8.1", "--only", "nothing"], "'nothing' is not one of"),
+        (["0.8.1", "0.8.1", "--only", "cases", "--without", "cases"], "nothing to look at"),
     ],
 )
 def test_what_cannot_run_is_no_verdict(
@@ -243,6 +243,17 @@ def test_what_cannot_run_is_no_verdict(
     assert exits(*words, "--results", str(tmp_path)) == 3
     assert said in " ".join(capsys.readouterr().err.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_verdict_that_cannot_be_written_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Verdict("0.7.3", "0.8.1", {})
+    monkeypatch.setattr(command, "check", lambda *_: made)
+    (tmp_path / "file").touch()
+    words = ["--html", str(tmp_path / "file" / "page.html"), "--results", str(tmp_path)]
+    assert exits("0.7.3", "0.8.1", *words) == 3
+    assert "page.html cannot be written" in " ".join(capsys.readouterr().err.split())
 
 
 def test_an_accident_is_no_verdict(

@@ -95,6 +95,15 @@ def test_markdown_numbers_its_scripts() -> None:
     assert text.rstrip().endswith(r"seed 7\.")
 
 
+def test_a_release_gets_all_of_a_long_detail() -> None:
+    names = (
+        ", ".join(f"209901010000{n}_pgflow_migration.sql" for n in range(10, 30)) + " and no more"
+    )
+    given = verdict(Finding("changed", "operators", "migrations", names))
+    for text in (outputs.to_markdown(given).replace("\\", ""), outputs.to_html(given)):
+        assert names in text
+
+
 def test_what_could_not_be_looked_at_is_in_all_of_them() -> None:
     given = verdict(SAME, failures={"cases": "no worker is there"})
     for text in (terminal(given), outputs.to_markdown(given), outputs.to_html(given)):
