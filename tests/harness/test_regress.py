@@ -178,6 +178,23 @@ def test_a_candidate_that_cannot_be_installed_has_no_verdict(folder: Folder) -> 
     assert f"{NEXT}" in verdict.failures["catalogs"]
 
 
+def test_workers_cases_and_an_upgrade_under_way(folder: Folder, tmp_path: Path) -> None:
+    wish = Wish(workers=("plain",), cases=("acks.completed_once",), seed=1, more=("-n", "0"))
+    parts = ("crossing", "upgrading", "cases")
+    path = folder(**{NEXT: HARMLESS})
+    verdict = check(Choice("0.8.1", path, parts, wish, folder=tmp_path / "results"), print)
+    assert verdict.failures == {}
+    assert verdict.exit_code == 0, verdict.findings
+    said = {one.what: one.detail for one in verdict.findings}
+    name = verdict.candidate
+    assert said["order of an upgrade"] == "Core and workers may be upgraded in any order."
+    assert said["worker plain"] == f"It does all its work on 0.8.1 and {name}."
+    assert "nothing was lost, nothing was done twice" in said["live upgrade"]
+    made = f"The core that comes of it is {name} as a new installation makes it."
+    assert said["upgraded core"] == made
+    assert said["1 case of acks"] == "Results on both: 1 passed."
+
+
 # What is refused before anything is started.
 
 
