@@ -22,7 +22,8 @@ UNEXPLAINED: Final = "to be explained"
 """The reason of an entry that was written by machine; it excuses nothing."""
 
 _NEEDED: Final = ("worker", "case", "holds", "reason", "reference", "date")
-_OPTIONAL: Final = ("versions", "cores")
+_VERSIONS: Final = ("versions", "cores")
+_OPTIONAL: Final = (*_VERSIONS, "or_holds")
 _HEADER: Final = re.compile(r"^[ \t]*\[\[[ \t]*deviation[ \t]*\]\]", re.MULTILINE)
 
 
@@ -43,6 +44,7 @@ class Deviation:
         date: since when it is known here.
         versions: the versions of the worker that have it, such as `<=0.8.1`; empty: all.
         cores: the versions of the core on which they have it; empty: all.
+        or_holds: what a problem may hold instead, where one cause shows in two ways.
         line: where it stands in its file.
     """
 
@@ -54,6 +56,7 @@ class Deviation:
     date: str
     versions: str = ""
     cores: str = ""
+    or_holds: str = ""
     line: int = 0
 
     @property
@@ -72,6 +75,17 @@ class Deviation:
     def explained(self) -> bool:
         """Whether a person has said why."""
         return self.reason != UNEXPLAINED
+
+    def fits(self, problems: Iterable[str]) -> bool:
+        """Whether a failure is this one, and no other.
+
+        Example:
+            >>> known = Deviation(("deno",), "a.b", "is late", "", "", "", or_holds="2 attempts")
+            >>> known.fits(["a is late"]), known.fits(["2 attempts"]), known.fits(["is gone"])
+            (True, True, False)
+        """
+        said = "\n".join(problems)
+        return self.holds in said or (bool(self.or_holds) and self.or_holds in said)
 
     def covers(self, worker: str, version: str, core: str) -> bool:
         """Whether it speaks of this worker, in this version, on this core.
@@ -169,7 +183,7 @@ def _deviation(entry: Any, line: int) -> Deviation:
     for key, value in entry.items():
         if key != "worker" and not isinstance(value, str):
             raise ValueError(f"{entry['case']}: {key} is a text, not {value!r}")
-    for key in _OPTIONAL:
+    for key in _VERSIONS:
         _check_versions(key, entry.get(key, ""))
     texts = {key: value for key, value in entry.items() if key != "worker"}
     return Deviation(tuple(workers), **texts, line=line)

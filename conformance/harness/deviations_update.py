@@ -97,7 +97,7 @@ def _failure(
 ) -> None:
     name = " + ".join(result.workers)
     if one is not None:
-        if one.holds not in "\n".join(result.problems):
+        if not one.fits(result.problems):
             change.by_hand.append(f"line {one.line}: {name} fails {result.id} in another way")
         return
     if len(result.workers) > 1:

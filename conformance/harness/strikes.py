@@ -162,11 +162,12 @@ def restart(stage: Stage, mode: str) -> None:
     """Stop the server and start it again.
 
     Not before those who waited at the gate have found it gone: whether one that asks but once more
-    finds it there again, is not to depend on the machine.
+    finds it there again, is not to depend on the machine. Behind a pooler nobody finds it gone: who
+    asks again waits in the pooler's queue, or is turned away by that.
     """
     server = _own_server(stage)
     note(stage, "", f"restart {mode}")
-    struck = _at_the_gate(stage)
+    struck = [] if stage.database.way.is_pooled else _at_the_gate(stage)
     before = {role: proxy_of(stage).turned_away(role) for role in struck}
 
     def have_found_it_gone() -> None:

@@ -112,7 +112,7 @@ class Trial:
         outcome, problems = self.outcome, self.problems
         if known is not None and outcome == "passed":
             outcome = "unexpected_pass"
-        elif known is not None and outcome == "failed" and known.holds in "\n".join(problems):
+        elif known is not None and outcome == "failed" and known.fits(problems):
             if known.explained:
                 outcome = "deviation"
             else:

@@ -228,6 +228,16 @@ def test_a_file_that_a_machine_cannot_change_is_left_alone() -> None:
         rewritten(text, "f", change)
 
 
+def test_one_cause_may_show_in_two_ways() -> None:
+    (plain,) = parse(KNOWN, "")
+    (both,) = parse(f'{KNOWN}or_holds = "or is late"\n', "")
+    assert plain.fits(["it is missing"])
+    assert not plain.fits(["it is there", "or is late"])
+    assert both.fits(["it is missing"])
+    assert both.fits(["it is there", "or is late"])
+    assert not both.fits(["it is there"])
+
+
 @pytest.mark.parametrize("problem", ['a "quoted" \\ text', "two\nlines\x7f\x00", "é😀", ""])
 def test_any_problem_can_be_written(problem: str) -> None:
     failed = replace(result("failed", "new.case"), problems=(problem,))
