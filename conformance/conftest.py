@@ -57,6 +57,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="only cases with such an id, as in 'retry.*'; may be given several times",
     )
     group.addoption(
+        "--case-may-lack",
+        action="store_true",
+        help="a --case that no case on these cores is like is left out, if another one has cases",
+    )
+    group.addoption(
         "--list",
         action="store_true",
         help="list what would be tried, with each promise, and start nothing",
@@ -288,7 +293,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         there = items
         if config.getoption("--record"):
             there = selection.recorded(items, find(_workers(config)[0]).name)
-        chosen = selection.select(there, quick=config.getoption("--quick"), globs=globs)
+        lenient = config.getoption("--case-may-lack")
+        quick = config.getoption("--quick")
+        chosen = selection.select(there, quick=quick, globs=globs, lenient=lenient)
     except selection.NothingMatches as error:
         selection.refuse(config, error)
     left_out = set(items) - set(chosen)

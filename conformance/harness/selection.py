@@ -59,7 +59,11 @@ def parameter(item: pytest.Item, name: str) -> str | None:
 
 
 def select(
-    items: Iterable[pytest.Item], *, quick: bool = False, globs: Sequence[str] = ()
+    items: Iterable[pytest.Item],
+    *,
+    quick: bool = False,
+    globs: Sequence[str] = (),
+    lenient: bool = False,
 ) -> list[pytest.Item]:
     """The tests that were asked for.
 
@@ -68,15 +72,17 @@ def select(
         quick: only what belongs to a quick run: what no file of cases has stays, and does less by
             itself.
         globs: only cases with an id like one of these; none: all.
+        lenient: whether it is enough that one of the globs has cases.
 
     Raises:
-        NothingMatches: no case has an id like one of the globs.
+        NothingMatches: no case has an id like one of the globs, or like any if `lenient`.
     """
     # Where no case fits what was asked for, pytest makes a test without one.
     there = [item for item in items if isinstance(_from_file(item), Case | None)]
-    for glob in globs:
-        if not any(fnmatchcase(id_of(item), glob) for item in there):
-            raise NothingMatches(missing(glob, {id_of(item) for item in there}))
+    ids = {id_of(item) for item in there}
+    unmatched = [glob for glob in globs if not any(fnmatchcase(one, glob) for one in ids)]
+    if unmatched and not (lenient and len(unmatched) < len(globs)):
+        raise NothingMatches(missing(unmatched[0], ids))
     if globs:
         there = [item for item in there if any(fnmatchcase(id_of(item), glob) for glob in globs)]
     return [item for item in there if not quick or _is_quick(item)]

@@ -87,6 +87,8 @@ def _run(side: Side, wish: Wish, folder: Path, say: Callable[[str], None]) -> Ru
     command += ["--results", str(folder.resolve()), "--seed", str(wish.seed)]
     command += [word for name in wish.workers for word in ("--worker", name)]
     command += [word for glob in wish.cases for word in ("--case", glob)]
+    # A case may be about one of the two cores alone.
+    command += ["--case-may-lack"] if wish.cases else []
     command += ["--quick"] if wish.quick else []
     with _child([*command, *wish.more]) as process:
         code = process.wait()

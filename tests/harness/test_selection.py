@@ -109,6 +109,16 @@ def test_a_list_of_a_choice(place: Place) -> None:
     assert "no case is called 'no.such.thing'" in wrong.output
 
 
+def test_a_case_may_be_lacking_where_another_is_there(place: Place) -> None:
+    words = ["conformance", "--list", "--core=0.5.0", "--case=maps.*", IDLE]  # 0.5.0 has no maps
+    more = ["--case=acks.completed_once", "--case-may-lack"]
+    assert place.run(*words, more[0]).code == 2
+    assert place.run(*words, more[1]).code == 2
+    listed = place.run(*words, *more)
+    assert listed.code == 0
+    assert "acks.completed_once" in listed.output
+
+
 def test_a_case_is_explained_in_full(place: Place) -> None:
     done = place.run("conformance", "--explain=worker.timeout", "--worker=deno", IDLE)
     assert done.code == 0
