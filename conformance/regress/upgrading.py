@@ -8,6 +8,7 @@ judged is what the suite judges by: the event log, and what handlers saw.
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -67,6 +68,8 @@ BEFORE, AFTER = 24, 12
 """Runs that are started before the upgrade, and after it."""
 
 _MOST_TOLD: Final = 8
+_LOOK_EVERY: Final = 0.01  # seconds
+_WITHIN: Final = 30.0  # seconds for a worker to have something in hand
 _ID: Final = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}\b")
 _CASE: Final = "upgrading.live"
 _PROMISE: Final = (
@@ -241,8 +244,7 @@ class Upgrade(Trial):
         super()._perform(stage, acts[at + 1 :])
 
     def _upgrade(self, connection: Connection) -> None:
-        in_hand = "SELECT step_slug FROM pgflow.step_tasks WHERE status = 'started'"
-        self.in_hand = len(connection.execute(in_hand).fetchall())
+        self.in_hand = _in_hand(connection)
         try:
             self.tries = locks.run(connection, self.migrations, eventlog.note_again)
         except psycopg.Error as error:
@@ -250,6 +252,22 @@ class Upgrade(Trial):
             self.refusal = f"{said} (SQLSTATE {error.sqlstate})"
         else:
             self.made = catalog.read(connection)
+
+
+def _in_hand(connection: Connection) -> int:
+    """How many tasks are started and not over: now, or as soon as there is one."""
+    give_up_at = time.monotonic() + _WITHIN
+    while True:
+        tasks, runs = (
+            len(connection.execute(query).fetchall())
+            for query in (
+                "SELECT FROM pgflow.step_tasks WHERE status = 'started'",
+                "SELECT FROM pgflow.runs WHERE status = 'started'",
+            )
+        )
+        if tasks or not runs or time.monotonic() > give_up_at:
+            return tasks
+        time.sleep(_LOOK_EVERY)
 
 
 def _said(stderr: str) -> tuple[str, ...]:
