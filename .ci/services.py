@@ -16,9 +16,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ruamel.yaml import YAML
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FILE: Final = Path(__file__).parent.parent / "docker" / "compose.yaml"
 WITHIN: Final = 180.0  # seconds for a service to be as it should be
@@ -52,23 +55,34 @@ def filled(text: str) -> str:
     return _VARIABLE.sub(value, text)
 
 
-def docker(*words: str) -> str:
-    """What a docker command prints."""
-    done = subprocess.run(["docker", *words], check=False, capture_output=True, text=True)
+def docker(*words: str, given: Mapping[str, str] | None = None) -> str:
+    """What a docker command prints; it is given more variables in its environment."""
+    done = subprocess.run(
+        ["docker", *words],
+        env={**os.environ, **(given or {})},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode != 0:
         sys.exit(f"docker {words[0]} {words[-1]}: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
+def environment(service: Mapping[str, Any]) -> dict[str, str]:
+    """The variables of a service. They hold a password, which no command line is to show."""
+    return {key: filled(str(value)) for key, value in service.get("environment", {}).items()}
+
+
 def command(prefix: str, name: str, service: dict[str, Any]) -> list[str]:
-    """The words of `docker run` for a service."""
+    """The words of `docker run` for a service, with the names of its variables."""
     unknown = service.keys() - _KNOWN
     if unknown:
         sys.exit(f"{FILE.name}: {name} has {', '.join(sorted(unknown))}, which is not known here")
     words = ["run", "--detach", "--name", f"{prefix}-{name}", "--network", prefix]
     words += ["--network-alias", name]
-    for key, value in service.get("environment", {}).items():
-        words += ["--env", f"{key}={filled(str(value))}"]
+    for key in service.get("environment", {}):
+        words += ["--env", key]
     for port in service.get("ports", ()):
         words += ["--publish", filled(str(port))]
     for key, option in ("shm_size", "--shm-size"), ("working_dir", "--workdir"):
@@ -78,7 +92,7 @@ def command(prefix: str, name: str, service: dict[str, Any]) -> list[str]:
     if entry:
         words += ["--entrypoint", entry[0]]
     after = [str(word) for word in service.get("command", ())]
-    return [*words, str(service["image"]), *entry[1:], *after]
+    return [*words, filled(str(service["image"])), *entry[1:], *after]
 
 
 def wait(container: str, condition: str) -> None:
@@ -121,7 +135,7 @@ def main(prefix: str) -> int:
             service = waiting.pop(name)
             for other, how in service.get("depends_on", {}).items():
                 wait(f"{prefix}-{other}", how["condition"])
-            docker(*command(prefix, name, service))
+            docker(*command(prefix, name, service), given=environment(service))
             started.add(name)
             print(f"started {name}", flush=True)
     code = int(docker("wait", f"{prefix}-{LAST}"))

@@ -52,6 +52,7 @@ failed() {
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     make_database
 fi
-# The server has no use for it, and `docker exec` would show it.
+# Neither the server nor what it starts (COPY … FROM PROGRAM) has a use for it. Docker itself shows it to
+# all who may use the engine (`docker inspect`, `docker exec`), unless it was in a file.
 unset POSTGRES_PASSWORD POSTGRES_PASSWORD_FILE
 exec "$@" -c listen_addresses='*' -c unix_socket_directories=/run/postgresql

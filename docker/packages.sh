@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 . scripts/environment
 environment dev
 packages=$PWD/docker/packages
-rm -rf "${packages:?}"/*
+# What it puts there, and nothing else: files of one's own may lie there as well.
+rm -rf "$packages"/*.whl "$packages/core" "$packages/deno"
 
 echo "Python's packages"
 # For the Python of Debian 12, whatever Python this is.
@@ -23,6 +24,16 @@ for extra in "cli", "embedded", "conformance", "docker":
 print(" ".join(wanted))
 PYTHON
     )
+# All known versions of pgmq, which are versions of one package.
+for wheel in $(.venv/bin/python - <<'PYTHON'
+from pgflow_ref.install import pins
+for queue in pins.load().queues.values():
+    print(f"{queue.package.name}=={queue.package.version}")
+PYTHON
+); do
+    .venv/bin/python -m pip download --quiet --disable-pip-version-check --progress-bar off \
+        --no-deps --only-binary :all: --dest "$packages" "$wheel"
+done
 echo "pgflow's core"
 .venv/bin/python - "$packages/core" <<'PYTHON'
 import pathlib, sys

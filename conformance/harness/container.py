@@ -52,6 +52,9 @@ class Container:
         image: the image, or empty for that of `docker/`.
         say: is told what takes long.
 
+    Attributes:
+        name: how the engine calls the container.
+
     Raises:
         HostError: there is no engine or no image, or the container does not start.
     """
@@ -64,10 +67,10 @@ class Container:
         self._image = image or IMAGE
         self._password = secrets.token_urlsafe(24)
         _check_engine(self._image)
-        name = f"pgflow-conformance-{secrets.token_hex(6)}"
+        self.name = f"pgflow-conformance-{secrets.token_hex(6)}"
         # A reaper of testcontainers' own would be one more image to fetch.
         testcontainers_config.ryuk_disabled = True
-        self._leavings = Leavings({"container": name})
+        self._leavings = Leavings({"container": self.name})
         say(f"starting PostgreSQL in a container of {self._image}")
         try:
             self._container = _Postgres(
@@ -76,7 +79,7 @@ class Container:
                 password=self._password,
                 dbname="postgres",
                 driver=None,
-            ).with_name(name)
+            ).with_name(self.name)
             self._container.ports = {_PORT: ("127.0.0.1",)}  # type: ignore[dict-item]
             words = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
             self._container.with_command(["postgres", *words])

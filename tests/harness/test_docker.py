@@ -1,6 +1,7 @@
 """The image of the database, and `--database docker`; without an engine or the image, skipped.
 
-`.ci/docker` builds the images and sets CONFORMANCE_DOCKER=required, where skipping is a failure.
+`.ci/docker` builds the images under names of its own, which PGFLOW_DATABASE_IMAGE says, and sets
+CONFORMANCE_DOCKER=required, where skipping is a failure.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import psycopg
 import pytest
@@ -25,15 +26,18 @@ from pgflow_ref.install import inspect, install
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-IMAGE: Final = "pgflow-database"
-OTHER: Final = "pgflow-database:0.5.0-pgmq-1.13.0"  # made by .ci/docker alone
+    from conformance.harness.container import Container
+
+IMAGE: Final = os.environ.get("PGFLOW_DATABASE_IMAGE", "pgflow-database")
+OTHER: Final = f"{IMAGE}:0.5.0-pgmq-1.13.0"  # made by .ci/docker alone
 PATIENCE: Final = 90.0  # seconds for a container to be healthy, or gone
 
 KILLED: Final = """
+import sys
 import time
 from conformance.harness import hosts
-host = hosts.start("docker", in_place=False, say=lambda _: None)
-print("made", flush=True)
+host = hosts.start(sys.argv[1], in_place=False, say=lambda _: None)
+print(host.name, flush=True)
 time.sleep(600)
 """
 
@@ -84,6 +88,10 @@ def start() -> Iterator[Callable[..., str]]:
 def state(name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(docker("inspect", "--format", "{{json .State}}", name))
     return found
+
+
+def is_there(name: str) -> bool:
+    return bool(docker("ps", "--all", "--quiet", "--filter", f"name={name}"))
 
 
 def wait_for(until: Callable[[], bool]) -> None:
@@ -154,9 +162,10 @@ def test_another_core_and_another_pgmq_are_what_the_image_says(start: Callable[.
 
 
 def test_a_host_in_a_container_takes_cases_and_is_gone() -> None:
-    before = docker("ps", "--all", "--quiet")
-    host = hosts.start("docker", in_place=False, say=lambda _: None)
+    host = hosts.start(f"docker={IMAGE}", in_place=False, say=lambda _: None)
+    name = cast("Container", host).name
     try:
+        assert is_there(name)
         cluster = Cluster(host.url(), host.prefix)
         cluster.create("template")
         report = install(cluster.url_of("template"), "0.5.0")
@@ -166,19 +175,20 @@ def test_a_host_in_a_container_takes_cases_and_is_gone() -> None:
             assert inspect(connection).core.version == "0.5.0"
     finally:
         host.stop()
-    assert docker("ps", "--all", "--quiet") == before
+    assert not is_there(name)
 
 
 def test_the_container_of_a_killed_run_is_removed() -> None:
-    before = docker("ps", "--all", "--quiet")
-    run = subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", KILLED, f"docker={IMAGE}"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None
     with run.stdout:
-        assert run.stdout.readline() == "made\n"
-        assert docker("ps", "--all", "--quiet") != before
+        name = run.stdout.readline().strip()
+        assert name.startswith("pgflow-conformance-")
+        assert is_there(name)
         run.send_signal(signal.SIGKILL)
         run.wait()
-    wait_for(lambda: docker("ps", "--all", "--quiet") == before)
+    wait_for(lambda: not is_there(name))
 
 
 def test_an_image_that_is_missing_is_named_with_the_way_to_make_it() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -106,11 +107,15 @@ def test_services_one_by_one_are_those_of_the_compose_file(
 ) -> None:
     services = loaded(ROOT / ".ci" / "services.py")
     monkeypatch.setenv("PGFLOW_PASSWORD", "secret")
-    monkeypatch.delenv("PGFLOW_PORT", raising=False)
+    for name in "PGFLOW_PORT", "PGFLOW_DATABASE_IMAGE":
+        monkeypatch.delenv(name, raising=False)
     words = services.command("x", "database", compose()["database"])
     assert words[-1] == "pgflow-database"
     assert words[words.index("--publish") + 1] == "127.0.0.1:5432:5432"
-    assert "POSTGRES_PASSWORD=secret" in words
+    assert words[words.index("POSTGRES_PASSWORD") - 1] == "--env"
+    assert services.environment(compose()["database"])["POSTGRES_PASSWORD"] == "secret"
+    monkeypatch.setenv("PGFLOW_DATABASE_IMAGE", "mine")
+    assert services.command("x", "database", compose()["database"])[-1] == "mine"
     words = services.command("x", "deno-worker", compose()["deno-worker"])
     assert words[words.index("--entrypoint") + 1] == "sh"
     assert words[-2:] == ["deno", "work"]
@@ -118,7 +123,24 @@ def test_services_one_by_one_are_those_of_the_compose_file(
         services.command("x", "database", {**compose()["database"], "privileged": True})
     monkeypatch.delenv("PGFLOW_PASSWORD")
     with pytest.raises(SystemExit, match="PGFLOW_PASSWORD is not set"):
-        services.command("x", "database", compose()["database"])
+        services.environment(compose()["database"])
+
+
+def test_no_command_line_shows_the_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    services = loaded(ROOT / ".ci" / "services.py")
+    monkeypatch.setenv("PGFLOW_PASSWORD", "secret")
+    for name, service in compose().items():
+        assert "secret" not in " ".join(services.command("x", name, service))
+    # What is not on the command line, docker takes from its environment.
+    (tmp_path / "docker").write_text('#!/bin/sh\necho "$* $POSTGRES_PASSWORD"\n')
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    given = services.environment(compose()["database"])
+    assert services.docker("run", "--env", "POSTGRES_PASSWORD", given=given) == (
+        "run --env POSTGRES_PASSWORD secret"
+    )
 
 
 def test_both_workers_of_the_compose_file_have_the_same_flow(tmp_path: Path) -> None:

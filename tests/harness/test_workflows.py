@@ -101,6 +101,15 @@ def test_this_project_calls_it_as_others_do() -> None:
     assert job["with"]["command"].split()[1] == str(PLAIN.relative_to(ROOT))
 
 
+def test_what_ci_needs_and_only_root_may_install_is_there_before() -> None:
+    """There is a Chromium on GitHub's machines, and an engine."""
+    assert "CONFORMANCE_PGBOUNCER=required" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    job = workflow(WORKFLOWS / "ci.yml")["jobs"]["everything"]
+    scripts = [step.get("run", "") for step in job["steps"]]
+    before = "".join(scripts[: scripts.index("./.ci/run")])
+    assert re.search(r"sudo apt-get install .*\bpgbouncer\b", before)
+
+
 # What it runs.
 
 
