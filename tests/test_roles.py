@@ -16,7 +16,7 @@ from pgflow_ref import Flow, FlowNotFound, PrivilegeMissing, Worker
 from pgflow_ref import operations as ops
 from pgflow_ref.capabilities import probe
 from pgflow_ref.connection import execute
-from pgflow_ref.install import known_cores, roles
+from pgflow_ref.install import install, known_cores, roles
 from pgflow_ref.task import Completed, Failed, Result
 
 if TYPE_CHECKING:
@@ -40,6 +40,17 @@ def names(databases: Server) -> Iterator[tuple[str, str]]:
     yield made[0], made[1]
     for name in made:
         databases.execute("DROP ROLE IF EXISTS {}", name)
+
+
+@pytest.fixture
+def unused(
+    databases: Server,
+    names: tuple[str, str],  # noqa: ARG001  # which are to go later
+) -> Iterator[str]:
+    """The URL of an empty database, which goes before the roles that own what is there."""
+    name = databases.create("template0")
+    yield databases.url(name)
+    databases.drop(name)
 
 
 @pytest.fixture(params=known_cores())
@@ -122,6 +133,18 @@ def acting_as(connection: Connection, role: str) -> Iterator[None]:
         yield
 
 
+def url_of(role: str, url: str) -> str:
+    """Give a role a password; how it comes to this database."""
+    password = secrets.token_hex(16)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), password)
+        )
+    parts = urlsplit(url)
+    where = f"{role}:{password}@{parts.hostname}:{parts.port}"
+    return urlunsplit(parts._replace(netloc=where))
+
+
 def single(grants: tuple[Grant, ...]) -> Iterator[str]:
     """Each grant for each of its columns alone, as a GRANT or REVOKE says it."""
     for grant in grants:
@@ -172,6 +195,122 @@ def test_without_any_part_of_it_something_goes_wrong(
     assert in_vain == []
 
 
+# The one that installs
+
+
+@pytest.mark.parametrize("core", known_cores())
+def test_the_installer_installs_defines_and_grants(
+    unused: str, names: tuple[str, str], core: str
+) -> None:
+    installer, worker = names
+    assert not roles(unused, installer=installer, worker=worker).has_core
+    url = url_of(installer, unused)
+    assert install(url, core).changed
+    assert not install(url, core).changed
+    with psycopg.connect(url, autocommit=True) as connection:
+        assert connection.info.parameter_status("is_superuser") == "off"
+        define(connection)
+        assert roles(connection, installer=installer, worker=worker).flows == (FLOW,)
+        lose(connection)
+    with psycopg.connect(url_of(worker, unused), autocommit=True) as connection:
+        work(connection)
+
+
+# Functions that run as their owner, or that not everybody may call
+
+AS_OWNER = {
+    "the core's": ("pgflow.start_tasks", "pgflow.complete_task", "pgflow.fail_task"),
+    "pgmq's": ("pgmq.read", "pgmq.set_vt", "pgmq.send", "pgmq.send_batch", "pgmq.archive"),
+    "all": ("pgflow.%", "pgmq.%"),
+}
+
+
+def alter_all(connection: Connection, names: tuple[str, ...], how: str) -> None:
+    """Alter all functions that are called like one of these."""
+    found = connection.execute(
+        "SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n"
+        " ON n.oid = p.pronamespace WHERE p.prokind = 'f'"
+        " AND n.nspname || '.' || p.proname LIKE ANY(%s)",
+        [list(names)],
+    ).fetchall()
+    assert len(found) >= len(names)
+    for (function,) in found:
+        connection.execute(f"ALTER FUNCTION {function} {how}".encode())
+
+
+@pytest.mark.parametrize("whose", AS_OWNER)
+def test_what_a_function_does_as_its_owner_is_not_asked_for(
+    altered: Database, names: tuple[str, str], whose: str
+) -> None:
+    connection = altered.connection
+    define(connection)
+    asked = ops.missing_grants([FLOW], names[1])
+    usual = {*single(execute(connection, asked))}
+    alter_all(connection, AS_OWNER[whose], "SECURITY DEFINER")
+    needed = execute(connection, asked)
+    assert {*single(needed)} < usual
+    assert "pgmq.a_order_1" not in str(needed)
+    roles(connection, installer=names[0], worker=names[1])
+    lose(connection)
+    with acting_as(connection, names[1]):
+        work(connection)
+    in_vain = []
+    for grant in single(needed):
+        with connection.transaction(force_rollback=True):
+            revoke = sql.SQL("REVOKE {} FROM {}")
+            connection.execute(revoke.format(sql.SQL(grant), sql.Identifier(names[1])))
+            try:
+                with acting_as(connection, names[1]):
+                    work(connection)
+            except PrivilegeMissing:
+                continue
+            in_vain.append(grant)
+    assert in_vain == []
+
+
+def test_any_column_that_may_be_changed_lets_a_worker_lock_a_row(
+    altered: Database, names: tuple[str, str]
+) -> None:
+    alter_all(altered.connection, AS_OWNER["all"], "SECURITY DEFINER")
+    roles(altered.connection, installer=names[0], worker=names[1], flows=[])
+    asked = ops.missing_grants([], names[1])
+    for grant in ("UPDATE (status)", "UPDATE (output)"):
+        assert execute(altered.connection, asked) == ()
+        before, after = grant, grant.replace("status", "output")
+        for words in (f"GRANT {after} ON pgflow.runs TO", f"REVOKE {before} ON pgflow.runs FROM"):
+            whom = sql.Identifier(names[1])
+            altered.connection.execute(sql.SQL(words + " {}").format(whom))
+    left = execute(altered.connection, asked)
+    assert [grant.words for grant in left] == ["UPDATE (status) ON TABLE pgflow.runs"]
+
+
+def test_what_not_everybody_may_do_is_asked_for(altered: Database, names: tuple[str, str]) -> None:
+    connection = altered.connection
+    database = connection.info.dbname
+    define(connection)
+    roles(connection, installer=names[0], worker=names[1])
+    for what in ("ALL FUNCTIONS IN SCHEMA pgflow, pgmq, realtime", f"DATABASE {database}"):
+        connection.execute(f"REVOKE ALL ON {what} FROM PUBLIC".encode())
+    granted = roles(connection, installer=names[0], worker=names[1]).statements
+    said = "\n".join(granted)
+    assert f"GRANT CONNECT ON DATABASE {database} TO" in said
+    assert "GRANT EXECUTE ON FUNCTION pgflow.start_tasks(text, bigint[], uuid) TO" in said
+    assert "pgmq.format_table_name(text, text)" in said  # which others call
+    assert "pgmq.purge_queue" not in said
+    lose(connection)
+    with acting_as(connection, names[1]):
+        work(connection)
+    connection.execute(
+        sql.SQL("REVOKE EXECUTE ON FUNCTION pgmq.format_table_name FROM {}").format(
+            sql.Identifier(names[1])
+        )
+    )
+    (left,) = execute(connection, ops.missing_grants([FLOW], names[1]))
+    assert left.words == "EXECUTE ON FUNCTION pgmq.format_table_name(text, text)"
+    with pytest.raises(PrivilegeMissing), acting_as(connection, names[1]):
+        work(connection)
+
+
 def test_a_worker_that_may_too_little_says_which_grants_it_lacks(
     altered: Database, names: tuple[str, str]
 ) -> None:
@@ -179,14 +318,8 @@ def test_a_worker_that_may_too_little_says_which_grants_it_lacks(
     roles(altered.connection, installer=names[0], worker=names[1], flows=[])
     flow = Flow(FLOW)
     flow.step("a")(lambda order, _: order)
-    password = secrets.token_hex(16)
-    altered.connection.execute(
-        sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(names[1]), password)
-    )
-    url = urlsplit(altered.url)
-    where = f"{names[1]}:{password}@{url.hostname}:{url.port}"
     with pytest.raises(PrivilegeMissing) as refused:
-        Worker(flow, urlunsplit(url._replace(netloc=where))).run(signals=False)
+        Worker(flow, url_of(names[1], altered.url)).run(signals=False)
     said = str(refused.value)
     assert said.startswith(f"the user {names[1]!r} may not work on flow 'order_1': missing is ")
     assert "UPDATE (read_ct, last_read_at, vt) ON TABLE pgmq.q_order_1" in said

@@ -103,7 +103,9 @@ def _roles(  # noqa: PLR0913, PLR0917  # those of `roles`
 ) -> Roles:
     with connection.transaction():
         slugs = _slugs(connection, flows)
-        lacking = ops.missing_grants(slugs or (), worker, starts_runs=starts_runs, hears=True)
+        lacking = ops.missing_grants(
+            slugs or (), worker, starts_runs=starts_runs, hears=True, waits=True
+        )
         statements = _make(connection, installer, worker)
         if slugs is not None:
             to = sql.Identifier(worker)

@@ -222,8 +222,10 @@ class Worker:
 
     async def _check_grants(self, connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
         """Find out now what else would go wrong in the middle of a task."""
-        hears = self.config.signal_strategy == "notify"
-        asked = ops.missing_grants([self.flow.slug], hears=hears)
+        strategy = self.config.signal_strategy
+        asked = ops.missing_grants(
+            [self.flow.slug], hears=strategy == "notify", waits=strategy == "long_poll"
+        )
         missing = await execute_async(connection, asked)
         if missing:
             raise PrivilegeMissing(without(missing, connection.info.user, self.flow.slug))
