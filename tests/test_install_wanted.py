@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FILES = list(pins.load().core.files)
 NEXT = "20991231235959_pgflow_next.sql"
+NEXT_PGMQ = "CREATE FUNCTION pgmq.next() RETURNS int LANGUAGE sql AS 'SELECT 1';"
 NEXT_SQL = "CREATE FUNCTION pgflow.next() RETURNS int LANGUAGE sql AS 'SELECT 1';"
 
 
@@ -311,9 +312,46 @@ def test_the_script_of_a_path(empty: str, folder: Folder) -> None:
     place = str(folder(12, **{NEXT: WANTS}))
     with pytest.raises(InstallRefused, match="--force"):
         script(place)
+    text = script(place, force=True).encode()
     with psycopg.connect(empty, autocommit=True) as connection:
-        connection.execute(script(place, force=True).encode())
+        connection.execute("CREATE SCHEMA cron")
+        with pytest.raises(psycopg.errors.RaiseException, match=r"pgmq or .*cron.*pgflow-ref inst"):
+            connection.execute(text)
+        connection.execute("ROLLBACK")
+        connection.execute("DROP SCHEMA cron")
+        connection.execute(text)
         assert connection.execute("SELECT count(*) FROM cron.job").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(("count", "pgmq"), [(9, "1.11.1"), (12, "1.13.0"), (12, "file")])
+def test_what_the_script_of_a_path_leaves_is_recognised(
+    count: int, pgmq: str, empty: str, folder: Folder, tmp_path: Path
+) -> None:
+    if pgmq == "file":
+        (tmp_path / "next.sql").write_text(f"{wanted_pgmq('1.13.0').sql()[0].text}\n{NEXT_PGMQ}\n")
+        pgmq = str(tmp_path / "next.sql")
+    names = r'CREATE TABLE pgflow."naïve ""table" ("column \ä" text);'
+    place = str(folder(count, **{NEXT: names}))
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute(script(place, pgmq=pgmq, force=True).encode())
+        by_script = inspect(connection)
+        left = connection.execute("SELECT to_regclass('pgmq.q_pgflow_ref_trial')").fetchone()
+    report = install(empty, place, pgmq=pgmq, force=True)
+    assert not report.changed
+    assert left == (None,)
+    assert by_script.core.mark is not None
+    assert report.core == by_script.core.mark.label
+    assert bool(report.replaced) == (count == 9)
+
+
+def test_the_script_of_a_path_without_a_core(empty: str, tmp_path: Path) -> None:
+    (tmp_path / "other.sql").write_text("CREATE SCHEMA pgflow;")
+    text = script(str(tmp_path / "other.sql"), force=True).encode()
+    with psycopg.connect(empty, autocommit=True) as connection:
+        with pytest.raises(psycopg.errors.RaiseException, match=r"it leaves no pgflow\.start_flow"):
+            connection.execute(text)
+        connection.execute("ROLLBACK")
+        assert connection.execute("SELECT to_regnamespace('pgflow')").fetchone() == (None,)
 
 
 # pgmq

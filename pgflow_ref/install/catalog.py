@@ -198,6 +198,15 @@ def settings(conn: Connection[Any]) -> Iterator[None]:
     _set(conn, {**before, "client_encoding": encoding})  # after an error the rollback does it
 
 
+def items_sql(schema: str) -> str:
+    """A query for the fingerprint of a schema, key and item, for a script; the search path empty.
+
+    Args:
+        schema: `pgflow` or `pgmq`.
+    """
+    return f"{_FUNCTIONS}UNION ALL{_RELATIONS}".replace("%(schema)s", f"'{schema}'")
+
+
 def _set(conn: Connection[Any], values: dict[str, str]) -> None:
     for name, value in values.items():
         _rows(conn, "SELECT set_config(%(name)s, %(value)s, true)", {"name": name, "value": value})

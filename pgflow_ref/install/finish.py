@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pgflow_ref.install.decide import Step
-    from pgflow_ref.install.pins import Items
+    from pgflow_ref.install.pins import Item, Items
     from pgflow_ref.install.wanted import Wanted
     from pgflow_ref.install.wanted_pgmq import WantedPgmq
 
-_TRIAL: Final = "pgflow_ref_trial"
-_NEEDED: Final = ("start_flow", "start_tasks", "complete_task", "fail_task")
+TRIAL: Final = "pgflow_ref_trial"
+"""The name of a queue that is made to see whether one can be made."""
+NEEDED: Final = ("start_flow", "start_tasks", "complete_task", "fail_task")
+"""The functions of pgflow without which there is no core."""
 
 
 def finish(
@@ -40,7 +42,7 @@ def finish(
     if core.release is not None:
         return
     items = catalog.read(conn).core
-    lacking = [name for name in _NEEDED if f"pgflow.{name}" not in map(function_name, items)]
+    lacking = [name for name in NEEDED if f"pgflow.{name}" not in map(function_name, items)]
     if lacking:
         raise InstallRefused(
             f"{core.source} is no core of pgflow from 0.5 on: it leaves no pgflow.{lacking[0]}; "
@@ -53,24 +55,28 @@ def finish(
     _mark(conn, "pgflow", marks.Mark(core.label, core.digest, marks.digest(items)))
 
 
-def _to_replace(items: Items, names: Sequence[str]) -> list[str]:
-    """Those of the functions that are just as in a known version, where they do not work."""
-    broken = [
+def broken(names: Sequence[str]) -> list[tuple[str, Item]]:
+    """How these functions are, by key, in the known versions where they do not work."""
+    return [
         (key, release.items[key])
         for release in pinned.load().releases.values()
         for key in release.items
         if function_name(key) in names and function_name(key) in release.replaced
     ]
-    return sorted({function_name(key) for key, item in broken if items.get(key) == item})
+
+
+def _to_replace(items: Items, names: Sequence[str]) -> list[str]:
+    """Those of the functions that are just as in a known version, where they do not work."""
+    return sorted({function_name(key) for key, item in broken(names) if items.get(key) == item})
 
 
 def _try_queue(conn: psycopg.Connection[Any], pgmq: WantedPgmq) -> None:
     """Whether a queue can be made: some versions can do so only as an extension."""
     try:
         with conn.transaction(force_rollback=True):
-            conn.execute("SELECT pgmq.create(%s)", [_TRIAL])
-            conn.execute("SELECT pgmq.send(%s, '{}'::jsonb)", [_TRIAL])
-            conn.execute("SELECT * FROM pgmq.read(%s, 0, 1)", [_TRIAL])
+            conn.execute("SELECT pgmq.create(%s)", [TRIAL])
+            conn.execute("SELECT pgmq.send(%s, '{}'::jsonb)", [TRIAL])
+            conn.execute("SELECT * FROM pgmq.read(%s, 0, 1)", [TRIAL])
     except psycopg.Error as error:
         said = " ".join((error.diag.message_primary or str(error)).split())
         raise InstallRefused(

@@ -51,6 +51,7 @@ def read(comment: str) -> Mark | None:
 
 
 def digest(items: Items) -> str:
-    """SHA-256 over a fingerprint, in hexadecimal."""
-    text = json.dumps(sorted((key, list(item)) for key, item in items.items()))
+    """SHA-256 over a fingerprint, in hexadecimal; `scripting` does the same in SQL."""
+    ordered = sorted((key, list(item)) for key, item in items.items())
+    text = json.dumps(ordered, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

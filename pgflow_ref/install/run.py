@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 
 from pgflow_ref import connection
 from pgflow_ref.errors import DatabaseUnavailable, InstallRefused
-from pgflow_ref.install import catalog, decide, finish, found, sources, stand_ins
+from pgflow_ref.install import catalog, decide, finish, found, scripting, sources, stand_ins
 from pgflow_ref.install import pins as pinned
 from pgflow_ref.install.pins import DEFAULT_CORE
 from pgflow_ref.install.wanted import Wanted, wanted
@@ -26,21 +26,6 @@ if TYPE_CHECKING:
     from pgflow_ref.install.sources import SqlFile
 
 _LOCK: Final = int.from_bytes(b"pgflow", "big")  # the advisory lock's key: ours, and constant
-
-_SCRIPT_GUARD: Final = f"""\
-DO $pgflow_ref$
-BEGIN
-    PERFORM pg_catalog.pg_advisory_xact_lock({_LOCK});
-    IF EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname IN ('pgflow', 'pgmq'))
-       OR pg_catalog.to_regprocedure('realtime.send(jsonb,text,text,boolean)') IS NOT NULL THEN
-        RAISE EXCEPTION 'this script is for a database without the schemas pgflow and pgmq and '
-            'without realtime.send; for any other there is: pgflow-ref install';
-    END IF;
-END;
-$pgflow_ref$;
-SET LOCAL search_path = '';
-SET LOCAL client_min_messages = warning;
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +126,9 @@ def script(
 ) -> str:
     """The whole installation as one script, `BEGIN` to `COMMIT`, for psql or any other client.
 
-    It is for a database that holds neither pgflow nor pgmq, and refuses any other by itself. It
-    always uses pgmq as plain SQL.
+    It is for a database that holds neither pgflow nor pgmq, nor anything that it has a stand-in
+    for, and refuses any other by itself. It always uses pgmq as plain SQL. `install` recognises
+    what it leaves.
 
     Args:
         core: as for `install`.
@@ -161,7 +147,8 @@ def script(
     """
     goal = _Goal.of(core, pgmq, source, force=force)
     empty = found.Found(server=decide.LEAST_SERVER * 10_000)
-    files = _sql(_plan(empty, goal), empty, goal, say)
+    steps = _plan(empty, goal)
+    files = _sql(steps, empty, goal, say)
     queue = (goal.pgmq.release if goal.pgmq else None) or pinned.load().queue
     label = goal.pgmq.label if goal.pgmq else queue.version
     package = pinned.load().core
@@ -176,7 +163,9 @@ def script(
             f"({queue.package.licence}).\n"
         )
     body = [f"-- {file.name}\n{file.text.rstrip()}\n" for file in files]
-    return "\n".join([header, "BEGIN;\n", _SCRIPT_GUARD, *body, "COMMIT;\n"])
+    names = [name for step in steps if step.kind == "stand_in" for name in step.names]
+    guard, ending = scripting.guard(_LOCK, names), scripting.ending(steps, goal.core, goal.pgmq)
+    return "\n".join([header, "BEGIN;\n", guard, *body, *filter(None, [ending]), "COMMIT;\n"])
 
 
 def inspect(conn: psycopg.Connection[Any]) -> Found:
