@@ -19,12 +19,13 @@ from conformance.core import evidence, examples, subject
 from conformance.core.history import Counts, Difference, History
 from conformance.core.machine import play_one
 from conformance.core.statements import statement
+from conformance.regress.about import case_about
 from conformance.regress.findings import Finding
 from conformance.regress.schemas import concerns
 from pgflow_ref.profiles import changes, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from conformance.core.subject import Subject
     from conformance.harness.databases import Cluster
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 HISTORIES: Final = 60
 """Random histories for each core, of some 40 calls."""
 
+_CASE: Final = "core.does_what_its_model_does"
 _SHORTENING: Final = 8.0  # seconds for each difference
 _MOST: Final = 20  # differences that are told; a core that has more is another core altogether
 _REFUSED: Final = frozenset[str]({"read_with_poll_in_core", "workers_are_stopped"})
@@ -69,6 +71,7 @@ def compare(  # noqa: PLR0913  # two cores, where they go, and how much
     histories: int = HISTORIES,
     *,
     pgmq: str | None = None,
+    seed: int = 0,
 ) -> list[Finding]:
     """Play histories on both cores, and say what they do otherwise.
 
@@ -79,14 +82,16 @@ def compare(  # noqa: PLR0913  # two cores, where they go, and how much
         say: is told what takes long.
         histories: how many random ones for each.
         pgmq: the pgmq that both get, or None for the usual one.
+        seed: what the random ones are made from, the same for both.
 
     Raises:
         PgflowError: a core cannot be installed.
         psycopg.Error: the base has not what its profile says.
     """
-    old = _played(base, cluster, say, histories, pgmq)
+    chances = [_chance(seed, number) for number in range(histories)]
+    old = _played(base, cluster, say, chances, pgmq)
     try:
-        new = _played(candidate, cluster, say, histories, pgmq)
+        new = _played(candidate, cluster, say, chances, pgmq)
     except psycopg.Error as error:
         said = f"{error.diag.message_primary or error} ({error.sqlstate})"
         detail = (
@@ -97,8 +102,17 @@ def compare(  # noqa: PLR0913  # two cores, where they go, and how much
     return findings(base, candidate, old, new)
 
 
+def _chance(seed: int, number: int) -> str:
+    """What one random history is made from: another for each number and each seed."""
+    return f"{seed}:{number}"
+
+
 def _played(
-    side: Side, cluster: Cluster, say: Callable[[str], None], histories: int, pgmq: str | None
+    side: Side,
+    cluster: Cluster,
+    say: Callable[[str], None],
+    chances: Sequence[str],
+    pgmq: str | None,
 ) -> Played:
     """Play on a database of the side's own."""
     name = f"regress_model_{side.role}"
@@ -106,24 +120,29 @@ def _played(
         subject.create(cluster, name, side.profile, core=(side.core, pgmq))
         with psycopg.connect(cluster.url_of(name)) as connection:
             say(f"comparing {side.label} with the model of core {side.like}")
-            played = play(subject.Subject(connection, side.profile), histories)
+            played = play(subject.Subject(connection, side.profile), chances)
             connection.rollback()
     finally:
         cluster.drop(name)
     return played
 
 
-def play(core: Subject, histories: int) -> Played:
-    """Play the histories that show the behaviours of its profile, and random ones."""
+def play(core: Subject, chances: Iterable[str]) -> Played:
+    """Play the histories that show the behaviours of its profile, and random ones.
+
+    Args:
+        core: where to play them.
+        chances: what each of the random ones is made from.
+    """
     profile, found = core.profile, Played()
     for name, listed in examples.examples(profile.core).items():
         difference = _difference(core, found, partial(_make, listed))
         if difference is None:
             found.shown.add(name)
-    for seed in range(histories):
+    for one in chances:
         if len(found.differences) >= _MOST:
             break
-        chance = random.Random(seed)  # noqa: S311  # no secret
+        chance = random.Random(one)  # noqa: S311  # no secret
         _difference(core, found, partial(play_one, chance=chance))
     return found
 
@@ -173,7 +192,8 @@ def _named(base: Side, candidate: Side, old: Played, new: Played) -> Iterator[Fi
         if entry.name in new.shown:
             detail = f"Since {entry.since}: {entry.says} {entry.means} ({entry.where})"
             script = _script(candidate, entry.name)
-            yield Finding("changed", entry.concerns, _words(entry.name), detail, script=script)
+            case = _case(entry.name, base, candidate)
+            yield Finding("changed", entry.concerns, _words(entry.name), detail, case, script)
     for ending in between.ends:
         entry = ending.entry
         if entry.name in old.shown:
@@ -183,11 +203,17 @@ def _named(base: Side, candidate: Side, old: Played, new: Played) -> Iterator[Fi
                 f" ({ending.where})"
             )
             script = _script(base, entry.name)
-            yield Finding(kind, entry.concerns, _words(entry.name), detail, script=script)
+            case = _case(entry.name, base, candidate)
+            yield Finding(kind, entry.concerns, _words(entry.name), detail, case, script)
 
 
 def _words(name: Behaviour) -> str:
     return name.replace("_", " ")
+
+
+def _case(name: Behaviour, base: Side, candidate: Side) -> str:
+    """A case that is about this behaviour; else the one that plays histories as is done here."""
+    return case_about(name, (base.wanted.version, candidate.wanted.version)) or _CASE
 
 
 def _script(side: Side, name: Behaviour) -> str:
@@ -221,7 +247,8 @@ def _told(difference: Difference, before: str, kind: Kind) -> Finding:
     more = f" (and {len(problems) - 1} more, see the script)" if len(problems) > 1 else ""
     who: Who = concerns(what)
     script = evidence.script(difference)
-    return Finding(kind, who, f"after {what}", f"{before}{problems[0]}{more}.", script=script)
+    detail = f"{before}{problems[0]}{more}."
+    return Finding(kind, who, f"after {what}", detail, _CASE, script)
 
 
 def _same(base: Side, candidate: Side, old: Played, new: Played) -> Iterator[Finding]:

@@ -42,17 +42,21 @@ SELECT jsonb_build_object(
         FROM unnest(p.proallargtypes, p.proargnames, p.proargmodes)
              WITH ORDINALITY AS a (type, name, mode, place)
         WHERE a.mode IN ('o', 'b', 't')), '[]'),
-    'properties', concat_ws(', ', l.lanname,
+    'properties', concat_ws(', ',
+        CASE p.prokind WHEN 'a' THEN 'aggregate' WHEN 'w' THEN 'window function' END, l.lanname,
         CASE p.provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END,
         CASE WHEN p.proisstrict THEN 'strict' END,
         CASE WHEN p.prosecdef THEN 'security definer' END,
         array_to_string(p.proconfig, ', ')),
-    'body', encode(sha256(convert_to(coalesce(pg_get_function_sqlbody(p.oid), p.prosrc), 'UTF8')),
-                   'hex'))
+    'body', encode(sha256(convert_to(coalesce(pg_get_function_sqlbody(p.oid), (
+        SELECT concat_ws(' ', g.aggkind, g.aggtransfn, g.aggfinalfn, g.aggcombinefn,
+                         format_type(g.aggtranstype, NULL), g.agginitval,
+                         nullif(g.aggsortop, 0)::regoperator)
+        FROM pg_aggregate g WHERE g.aggfnoid = p.oid), p.prosrc), 'UTF8')), 'hex'))
 FROM pg_proc p
 JOIN pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_language l ON l.oid = p.prolang
-WHERE n.nspname = ANY (%(schemas)s) AND p.prokind IN ('f', 'p')
+WHERE n.nspname = ANY (%(schemas)s)
 """
 
 _RELATIONS: Final = """
@@ -64,7 +68,9 @@ SELECT jsonb_build_object(
         SELECT jsonb_object_agg(quote_ident(a.attname), jsonb_build_array(
                    format_type(a.atttypid, a.atttypmod), a.attnotnull,
                    coalesce(pg_get_expr(d.adbin, d.adrelid),
-                            CASE WHEN a.attidentity <> '' THEN 'identity' END, '')))
+                            CASE a.attidentity WHEN 'a' THEN 'always an identity'
+                                               WHEN 'd' THEN 'identity' END, '')
+                   || CASE WHEN a.attgenerated <> '' THEN ' (generated)' ELSE '' END))
         FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '{}'),
     'order', ARRAY(
@@ -81,13 +87,36 @@ SELECT jsonb_build_object(
           AND NOT EXISTS (SELECT FROM pg_constraint r WHERE r.conindid = i.indexrelid
                                                         AND r.conrelid = c.oid)), '{}'),
     'triggers', coalesce((
-        SELECT jsonb_object_agg(t.tgname, pg_get_triggerdef(t.oid))
+        SELECT jsonb_object_agg(t.tgname, pg_get_triggerdef(t.oid) || CASE t.tgenabled
+                   WHEN 'O' THEN '' WHEN 'D' THEN ' (disabled)' WHEN 'R' THEN ' (on a replica)'
+                   ELSE ' (always)' END)
         FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal), '{}'),
     'policies', coalesce((
-        SELECT jsonb_object_agg(p.polname, concat_ws(' ', p.polcmd::text,
-                   pg_get_expr(p.polqual, c.oid), pg_get_expr(p.polwithcheck, c.oid)))
+        SELECT jsonb_object_agg(p.polname, concat_ws(' ',
+                   CASE WHEN p.polpermissive THEN 'permissive' ELSE 'restrictive' END, 'for',
+                   CASE p.polcmd WHEN 'r' THEN 'select' WHEN 'a' THEN 'insert'
+                                 WHEN 'w' THEN 'update' WHEN 'd' THEN 'delete' ELSE 'all' END,
+                   'to', (SELECT string_agg(CASE r.id WHEN 0 THEN 'everybody'
+                                                      ELSE pg_get_userbyid(r.id) END, ', '
+                                            ORDER BY pg_get_userbyid(r.id))
+                          FROM unnest(p.polroles) r (id)),
+                   'using ' || pg_get_expr(p.polqual, c.oid),
+                   'with check ' || pg_get_expr(p.polwithcheck, c.oid)))
         FROM pg_policy p WHERE p.polrelid = c.oid), '{}')
-      || CASE WHEN c.relrowsecurity THEN '{"row level security": "on"}'::jsonb ELSE '{}' END)
+      || CASE WHEN c.relrowsecurity OR c.relforcerowsecurity
+              THEN jsonb_build_object('row level security', concat_ws(', ',
+                       CASE WHEN c.relrowsecurity THEN 'on' ELSE 'off' END,
+                       CASE WHEN c.relforcerowsecurity THEN 'forced upon the owner too' END))
+              ELSE '{}' END,
+    'says', regexp_replace(concat_ws(', ',
+        CASE c.relpersistence WHEN 'u' THEN 'unlogged' END,
+        CASE c.relkind WHEN 'm' THEN 'materialized' WHEN 'f' THEN 'foreign' END,
+        'partitioned by ' || pg_get_partkeydef(c.oid), array_to_string(c.reloptions, ', '),
+        CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
+        (SELECT format('%%s from %%s to %%s, starts with %%s, steps of %%s, cache %%s%%s',
+                       format_type(q.seqtypid, NULL), q.seqmin, q.seqmax, q.seqstart,
+                       q.seqincrement, q.seqcache, CASE WHEN q.seqcycle THEN ', cycles' END)
+         FROM pg_sequence q WHERE q.seqrelid = c.oid)), '[[:space:]]+', ' ', 'g'))
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = ANY (%(schemas)s) AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'c', 'S')
@@ -146,7 +175,7 @@ _EXTENSIONS: Final = "SELECT jsonb_build_array(extname, extversion) FROM pg_exte
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function or procedure.
+    """A function, procedure or aggregate.
 
     Attributes:
         name: with its schema.
@@ -155,8 +184,8 @@ class Function:
         defaults: what the defaults say.
         result: the type that it gives back, as PostgreSQL writes it; empty for a procedure.
         columns: name and type of each column of a result that has columns of its own.
-        properties: language, volatility, whose rights it runs with, settings.
-        body: SHA-256 of it.
+        properties: what kind it is, language, volatility, whose rights it runs with, settings.
+        body: SHA-256 of it; for an aggregate, of what it is made of.
     """
 
     name: str
@@ -172,6 +201,11 @@ class Function:
     def signature(self) -> str:
         """What tells it from others of its name, such as `pgflow.f(text, integer)`."""
         return f"{self.name}({', '.join(kind for _, kind in self.arguments)})"
+
+    @property
+    def is_aggregate(self) -> bool:
+        """Whether it makes one value of many rows."""
+        return self.properties.startswith("aggregate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +234,8 @@ class Relation:
         constraints: what each says, by name.
         indexes: those that no constraint has made.
         triggers: those that no constraint has made.
-        policies: of row level security, and whether it is on.
+        policies: of row level security, for whom each is, and whether it is on and forced.
+        says: what else it is: a view's query, a sequence's limits, a table's options.
     """
 
     name: str
@@ -210,6 +245,7 @@ class Relation:
     indexes: Mapping[str, str]
     triggers: Mapping[str, str]
     policies: Mapping[str, str]
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from conformance.harness import cores
 from conformance.harness.databases import Cluster
 from conformance.harness.memory import in_memory
 from conformance.regress import (
+    about,
     behaviours,
     cases,
     catalogs,
@@ -149,7 +150,8 @@ def _compared(given: Subjects, databases: list[str], reports: list[Report]) -> l
         old, new = catalogs.read(base), catalogs.read(candidate)
         answers = probes.put(old.functions.values(), base, candidate)
     ours = {name for report in reports for name in report.replaced}
-    return schemas.compare(old, new, answers, ours)
+    versions = given.base.wanted.version, given.candidate.wanted.version
+    return about.with_cases(schemas.compare(old, new, answers, ours), versions)
 
 
 def _model(given: Subjects) -> list[Finding]:
@@ -160,6 +162,7 @@ def _model(given: Subjects) -> list[Finding]:
         given.say,
         given.choice.histories,
         pgmq=given.choice.pgmq,
+        seed=given.choice.wish.seed,
     )
 
 

@@ -28,7 +28,8 @@ class Finding:
             those who install, upgrade and look after the database.
         what: the subject in a few words, such as `pgflow.start_tasks`.
         detail: what is to be said of it, in whole sentences, one line.
-        case: the id of the case of the suite that shows it, or None.
+        case: the id of the case of the suite that shows it, or None; for an object of the catalogs
+            of one that is about the object, whatever its result.
         script: SQL or a command that shows it, several lines perhaps, or None.
 
     Example:

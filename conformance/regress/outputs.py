@@ -39,9 +39,10 @@ _DETAIL: Final = 1_200  # characters of a detail, anywhere
 def to_terminal(
     verdict: Verdict, file: TextIO, width: int | None = None, color: bool = False
 ) -> None:
-    """Write the verdict to a terminal: what broke with its scripts, what changed, what is the same.
+    """Write the verdict to a terminal: what broke, what changed, what is the same.
 
-    The last line is what it comes to.
+    All that differs has its case and its script, where there is one. The last line is what it
+    comes to.
     """
     parts: list[RenderableType] = []
     for kind, heading in HEADINGS.items():
@@ -67,13 +68,24 @@ def _list(kind: Kind, found: list[tuple[str, Finding]]) -> RenderableType:
     for part, one in found:
         said = Text.assemble((printable(one.what), "bold"), ": ")
         said.append(printable(short(one.detail, _DETAIL)))
-        said.append(f" [{part}]", style="dim")
-        if one.script and kind == "broken":
+        case = f", {case_word(part)} {printable(one.case)}" if one.case else ""
+        said.append(f" [{part}{case}]", style="dim")
+        if one.script and kind != "same":
             lines = printable(one.script).splitlines()
             said.append("\n" + "\n".join(lines[:_LINES]), style="cyan")
             said.append("\n…" if len(lines) > _LINES else "", style="cyan")
         grid.add_row(Text(MARKS[kind], style=STYLES[kind]), said)
     return grid
+
+
+def case_word(part: str) -> str:
+    """What stands before a finding's case: one of the catalogs' is about the object, no more.
+
+    Example:
+        >>> case_word("catalogs"), case_word("model")
+        ('see case', 'case')
+    """
+    return "see case" if part == "catalogs" else "case"
 
 
 def to_markdown(verdict: Verdict) -> str:
@@ -106,6 +118,7 @@ def _values(verdict: Verdict) -> dict[str, object]:
         "headings": HEADINGS,
         "who": WHO,
         "marks": MARKS,
+        "case_word": case_word,
         "level": "failed" if verdict.failures else _LEVELS[verdict.kind],
         "scripted": [one for _, one in told if one.script],
         "number_of": lambda one: scripts.get(id(one), 0),

@@ -70,6 +70,8 @@ def calls(function: Function) -> Iterator[Call]:
 
 
 def _select(function: Function, given: str) -> str:
+    if function.is_aggregate:  # none may stand where a table may
+        return f"SELECT {function.name}({given or '*'});"
     return f"SELECT * FROM {function.name}({given});"
 
 

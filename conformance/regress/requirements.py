@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conformance.regress import shows
 from conformance.regress.findings import Finding
 from conformance.regress.sides import distinct, edited, lacking
 from pgflow_ref.install import pins
@@ -88,12 +89,14 @@ def _installer(before: Report, after: Report) -> Iterator[Finding]:
             f"On pgmq {before.pgmq} {before.core}'s own cannot return rows, so the installer put in"
             f" one of ours; {after.core} needs none."
         )
-        yield Finding("changed", "operators", f"function {name}, replaced", detail)
+        what, script = f"function {name}, replaced", shows.comment(name)
+        yield Finding("changed", "operators", what, detail, script=script)
     for name in sorted(new - old):
         detail = (
             f"On pgmq {after.pgmq} {after.core}'s own cannot return rows: ours is in its place."
         )
-        yield Finding("changed", "operators", f"function {name}, replaced", detail)
+        what, script = f"function {name}, replaced", shows.comment(name)
+        yield Finding("changed", "operators", what, detail, script=script)
     for name in sorted({*after.stand_ins} - {*before.stand_ins}):
         detail = f"{after.core} needs {name}, and a plain server has none; the installer stood in."
         yield Finding("changed", "operators", f"stand-in for {name}", detail)

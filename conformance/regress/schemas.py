@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from conformance.regress import shows
 from conformance.regress.findings import Finding, Who
 
 if TYPE_CHECKING:
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from conformance.regress.catalogs import Catalog, Column, Function, Relation
     from conformance.regress.findings import Kind
     from conformance.regress.probes import Answers
+
+    _Columns = tuple[tuple[str, str], ...]
 
 _CALLERS: Final[dict[str, Who]] = {
     **dict.fromkeys(("start_tasks", "complete_task", "fail_task", "poll_for_tasks"), "workers"),
@@ -26,6 +30,8 @@ _CALLERS: Final[dict[str, Who]] = {
 """Who calls or reads what, by the object's name without its schema; operators see the rest."""
 _WRITTEN_BY_WORKERS: Final = "pgflow.workers"
 """The one table into which others than the core's own functions put rows."""
+_RECORD: Final = frozenset({"msg_id", "read_ct", "enqueued_at", "vt", "message"})
+"""The columns of a message that cores before 0.8 were made for; newer pgmqs have more."""
 _HASH: Final = 12  # characters of a checksum that people are shown
 _LISTED: Final = 30  # names in one line
 
@@ -69,6 +75,8 @@ def _functions(
 ) -> Iterator[Finding]:
     same = []
     taken = {one.name for one in base.functions.values()}
+    gone = base.functions.keys() - candidate.functions.keys()
+    replaced = {base.functions[signature].name for signature in gone}
     for signature, old in base.functions.items():
         new = candidate.functions.get(signature)
         found = (
@@ -81,10 +89,17 @@ def _functions(
         else:
             yield found
     for signature, new in candidate.functions.items():
-        if new.name not in taken:
-            detail = f"It is new, and gives back {new.result}." if new.result else "It is new."
-            yield Finding("changed", concerns(new.name), f"function {signature}", detail)
+        if signature not in base.functions and new.name not in replaced:
+            yield _new(new, beside=new.name in taken)
     yield from _same("function", same)
+
+
+def _new(new: Function, *, beside: bool) -> Finding:
+    """A function that takes the place of none; perhaps beside others of its name."""
+    it = "It is new, beside the one of this name that there was" if beside else "It is new"
+    detail = f"{it}, and gives back {new.result}." if new.result else f"{it}."
+    what, script = f"function {new.signature}", shows.function(new)
+    return Finding("changed", concerns(new.name), what, detail, script=script)
 
 
 def _gone(
@@ -100,7 +115,7 @@ def _gone(
     instead = f"{' and '.join(others)} has taken its place" if others else "It is gone"
     if answers is not None and not answers.refused and answers.accepted:
         detail = f"{instead}; it takes every call that this one took, by name and by position."
-        return Finding("changed", who, what, detail)
+        return Finding("changed", who, what, detail, script=shows.function(old))
     refused = dict(answers.refused) if answers is not None else {}
     if answers is not None and answers.accepted:
         ways = "; ".join(f"{call.how}, is refused: {said}" for call, said in refused.items())
@@ -108,7 +123,8 @@ def _gone(
     else:
         said = next(iter(refused.values()), "")
         detail = f"{instead}; no call of it is taken any more{f': {said}' if said else ''}."
-    return Finding("broken", who, what, detail, script=next((one.sql for one in refused), None))
+    script = next((one.sql for one in refused), shows.function(old))
+    return Finding("broken", who, what, detail, script=script)
 
 
 def _differs(
@@ -120,10 +136,10 @@ def _differs(
 ) -> Finding | None:
     """What is different in two functions of one signature."""
     kind: Kind = "changed"
-    said, script = [], None
+    said, script = [], shows.function(old)
     if old.result != new.result or old.columns != new.columns:
         columns = _columns_of(old, catalogs[0]), _columns_of(new, catalogs[1])
-        kind, words = _result(old, new, *columns)
+        kind, words = _result(old, new, columns, is_ours=old.name in ours)
         said.append(words)
     names = [name for name, _ in old.arguments], [name for name, _ in new.arguments]
     if names[0] != names[1]:
@@ -148,7 +164,7 @@ def _differs(
     return Finding(kind, who, f"function {old.signature}", _sentence(detail), script=script)
 
 
-def _columns_of(function: Function, catalog: Catalog) -> tuple[tuple[str, str], ...]:
+def _columns_of(function: Function, catalog: Catalog) -> _Columns:
     relation = catalog.relations.get(function.result.removeprefix("SETOF "))
     if relation is None:
         return function.columns
@@ -156,19 +172,27 @@ def _columns_of(function: Function, catalog: Catalog) -> tuple[tuple[str, str], 
 
 
 def _result(
-    old: Function,
-    new: Function,
-    before: tuple[tuple[str, str], ...],
-    after: tuple[tuple[str, str], ...],
+    old: Function, new: Function, columns: tuple[_Columns, _Columns], *, is_ours: bool
 ) -> tuple[Kind, str]:
-    lost = [f"{name} {kind}" for name, kind in before if (name, kind) not in after]
-    if before and after and not lost:
-        more = [f"{name} {kind}" for name, kind in after if (name, kind) not in before]
-        detail = f"its rows have {', '.join(more)} as well" if more else "the order of its columns"
-        return "changed", detail
-    if lost and after:
-        return "broken", f"its rows have no {', '.join(lost)} any more"
-    return "broken", f"it gives back {new.result}, not {old.result}"
+    """What is different in what two functions give back.
+
+    Where one of the two is the installer's own, a column that the core's own never had is no loss.
+    """
+    before, after = columns
+    lost = [one for one in before if one not in after]
+    if not before or not after:
+        return "broken", f"it gives back {new.result}, not {old.result}"
+    if lost:
+        is_loss = not is_ours or any(name in _RECORD for name, _ in lost)
+        words = f"its rows have no {', '.join(f'{name} {kind}' for name, kind in lost)} any more"
+        if not is_loss:
+            words += ", which the core's own did not have either"
+        return "broken" if is_loss else "changed", words
+    if more := [f"{name} {kind}" for name, kind in after if (name, kind) not in before]:
+        return "changed", f"its rows have {', '.join(more)} as well"
+    if before != after:
+        return "changed", f"the order of its columns is {', '.join(name for name, _ in after)}"
+    return "changed", f"it gives back {new.result}, not {old.result}, with the same columns"
 
 
 def _relations(base: Catalog, candidate: Catalog) -> Iterator[Finding]:
@@ -176,7 +200,9 @@ def _relations(base: Catalog, candidate: Catalog) -> Iterator[Finding]:
     for name, old in base.relations.items():
         new = candidate.relations.get(name)
         if new is None or new.kind != old.kind:
-            script = None if old.kind == "type" else f"SELECT FROM {name} LIMIT 0;"
+            script = shows.there(name)
+            if new is None and old.kind != "type":
+                script = f"SELECT FROM {name} LIMIT 0;"
             detail = "It is gone." if new is None else f"It is a {new.kind}, not a {old.kind}."
             yield Finding("broken", concerns(name), f"{old.kind} {name}", detail, script=script)
             continue
@@ -188,7 +214,8 @@ def _relations(base: Catalog, candidate: Catalog) -> Iterator[Finding]:
         if name not in base.relations:
             columns = ", ".join(f"{one} {column.type}" for one, column in new.columns.items())
             detail = f"It is new: {columns}." if columns else "It is new."
-            yield Finding("changed", concerns(name), f"{new.kind} {name}", detail)
+            what, script = f"{new.kind} {name}", shows.there(name)
+            yield Finding("changed", concerns(name), what, detail, script=script)
     for kind, names in same.items():
         yield from _same(kind, names)
 
@@ -203,15 +230,18 @@ def _columns(old: Relation, new: Relation) -> Iterator[Finding]:
                 script = f"SELECT (NULL::{old.name}).{name};"
             yield Finding("broken", who, what, "It is gone.", script=script)
         elif column != new.columns[name]:
-            yield _column(old, what, column, new.columns[name])
+            found = _column(old, what, column, new.columns[name])
+            yield replace(found, script=shows.column(old.name, name))
     for name, column in new.columns.items():
         if name not in old.columns:
             kind, detail = _new_column(old, column)
-            yield Finding(kind, who, f"{old.kind} {old.name}: column {name}", detail)
+            what, script = f"{old.kind} {old.name}: column {name}", shows.column(old.name, name)
+            yield Finding(kind, who, what, detail, script=script)
     kept = [name for name in old.columns if name in new.columns]
     if kept != [name for name in new.columns if name in old.columns]:
         detail = "The columns are in another order, which who reads them by position will notice."
-        yield Finding("changed", who, f"{old.kind} {old.name}", detail)
+        script = shows.order(old.name)
+        yield Finding("changed", who, f"{old.kind} {old.name}", detail, script=script)
 
 
 def _column(relation: Relation, what: str, old: Column, new: Column) -> Finding:
@@ -239,7 +269,10 @@ def _new_column(relation: Relation, column: Column) -> tuple[Kind, str]:
 
 
 def _parts(old: Relation, new: Relation) -> Iterator[Finding]:
-    """Constraints, indexes, triggers and policies: the database's own affairs."""
+    """Constraints, indexes, triggers, policies and the like: the database's own affairs."""
+    if old.says != new.says:
+        what, detail = f"{old.kind} {old.name}", _became(old.says or "plain", new.says or "plain")
+        yield Finding("changed", "operators", what, detail, script=shows.says(old))
     for word, before, after in (
         ("constraint", old.constraints, new.constraints),
         ("index", old.indexes, new.indexes),
@@ -250,7 +283,8 @@ def _parts(old: Relation, new: Relation) -> Iterator[Finding]:
             if before.get(name) != after.get(name):
                 what = f"{old.kind} {old.name}: {word} {name}"
                 detail = _became(before.get(name), after.get(name))
-                yield Finding("changed", "operators", what, detail)
+                script = shows.part(word, old.name, name)
+                yield Finding("changed", "operators", what, detail, script=script)
 
 
 def _named(word: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Finding]:
@@ -260,7 +294,8 @@ def _named(word: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterato
         if old.get(name) != new.get(name):
             kind: Kind = "broken" if word == "type" and name not in new else "changed"
             detail = _became(old.get(name), new.get(name))
-            yield Finding(kind, "operators", f"{word} {name}", detail)
+            script = shows.named(word, name)
+            yield Finding(kind, "operators", f"{word} {name}", detail, script=script)
     yield from _same(word, same)
 
 
@@ -279,7 +314,7 @@ def _grants(base: Catalog, candidate: Catalog) -> Iterator[Finding]:
         taken = (name, privilege, role) in base.grants
         kind: Kind = "broken" if taken else "changed"
         detail = f"{privilege} is {'not granted any more' if taken else 'granted'} to {role}."
-        yield Finding(kind, "operators", f"grant on {name}", detail)
+        yield Finding(kind, "operators", f"grant on {name}", detail, script=shows.rights(name))
     if same := base.grants & candidate.grants:
         detail = f"{len(same)} privileges of others than the owner."
         yield Finding("same", "operators", "grants", detail)

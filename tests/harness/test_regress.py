@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,10 +124,35 @@ def test_what_is_known_to_be_different_is_named(
 def test_what_broke_has_a_script_that_shows_it(far: Verdict) -> None:
     broken = [one for _, one in far.of("broken")]
     assert far.exit_code == 2
-    # A function whose rows have lost a column has no call that is refused.
-    assert {one.what.partition("(")[0] for one in broken if not one.script} == {
-        "function pgflow.set_vt_batch"
-    }
+    assert [one.what for one in broken if not one.script] == []
+
+
+def test_what_the_catalogs_and_the_model_have_found_can_be_run(far: Verdict) -> None:
+    # What the installer says before anything is there has none.
+    bare = {one.what for _, one in (*far.of("broken"), *far.of("changed")) if not one.script}
+    assert bare <= {"pgmq", "migrations"}
+
+
+@pytest.mark.parametrize(
+    ("what", "case"),
+    [
+        ("table pgflow.workers: column stopped_at", "heartbeat.stopped_at_last"),
+        ("table pgflow.steps: column opt_start_delay", "delays.are_waited_for"),
+        ("map steps", "maps.elements_of_the_run"),
+        ("failed run starts tasks", "exhaust.queued_sibling_runs"),
+        ("read with poll in core", "core.does_what_its_model_does"),
+        ("table pgflow.steps: constraint steps_step_type_check", None),
+    ],
+)
+def test_a_case_is_named_that_is_about_it(what: str, case: str | None, far: Verdict) -> None:
+    assert {one.case for one in far.findings if one.what == what} == {case}
+
+
+def test_a_function_of_the_installer_is_no_break(far: Verdict) -> None:
+    (found,) = [one for one in far.findings if one.what.startswith("function pgflow.set_vt_batch(")]
+    assert found.kind == "changed"
+    assert "no last_read_at timestamp with time zone any more, which the core's own" in found.detail
+    assert "one of the two is the installer's own" in found.detail
 
 
 def test_nothing_of_one_kind_is_told_twice(far: Verdict) -> None:
@@ -236,7 +262,8 @@ def test_the_command_writes_a_verdict(tmp_path: Path, capsys: pytest.CaptureFixt
     words = ["--only", "catalogs", "--html", str(page), "--markdown", str(text)]
     assert exits("0.7.3", "0.8.1", *words, "--results", str(tmp_path / "results")) == 2
     shown = capsys.readouterr()
-    assert shown.out.splitlines()[-1].startswith("Broken. From 0.7.3 to 0.8.1: ")
+    last = shown.out[shown.out.rindex("Broken. ") :]
+    assert re.fullmatch(r"Broken\. From 0\.7\.3 to 0\.8\.1: [\w ;]+\.", " ".join(last.split()))
     assert "Not looked at: model, crossing, upgrading, cases." in shown.out
     for path in (page, text):
         assert "pgflow.read_with_poll" in path.read_text()

@@ -80,15 +80,17 @@ def test_a_terminal_has_what_broke_first_and_the_verdict_last() -> None:
         "Not looked at: cases.",
         "Broken. From 0.7.3 to 0.8.1: 1 broken for workers; 1 changed for clients.",
     ]
+    assert "  read: It is gone. [catalogs, see case read.poll]" in text
     assert "SELECT 3;" in text
-    assert "SELECT 1;" not in text  # of what has not broken the pages have the script
+    assert "  add_step: It takes more. [catalogs]" in text
+    assert "SELECT 1;" in text
 
 
 def test_markdown_numbers_its_scripts() -> None:
     text = outputs.to_markdown(verdict(SAME, CHANGED, BROKEN, facts={"seed": "7"}))
     assert text.startswith("## pgflow core 0.7.3 → 0.8.1: Broken\n")
     assert "| workers | 1 | 0 | 0 |" in text
-    assert "It is gone. Case <code>read.poll</code>. Script 1." in text
+    assert "It is gone. See case <code>read.poll</code>. Script 1." in text
     assert "It takes more. Script 2." in text
     assert "2 scripts" in text
     assert "SELECT 2;\nSELECT 3;" in text
@@ -257,6 +259,11 @@ def compared(base: Catalog, candidate: Catalog, *refused: Call, accepted: int = 
         ({"arguments": (("run", "uuid"), ("why", "text"))}, "changed", "called run, why, not"),
         ({"columns": (("run_id", "uuid"), ("n", "integer"))}, "changed", "have n integer as well"),
         ({"columns": (("n", "integer"),)}, "broken", "have no run_id uuid any more"),
+        (
+            {"result": "pgflow.step_tasks"},
+            "changed",
+            "It gives back pgflow.step_tasks, not SETOF pgflow.step_tasks, with the same columns",
+        ),
         ({"columns": (), "result": "void"}, "broken", "It gives back void, not SETOF"),
     ],
 )
@@ -264,6 +271,39 @@ def test_a_function_that_is_another_one(changes: dict[str, object], kind: str, w
     (found,) = compared(catalog(FUNCTION), catalog(changed(FUNCTION, **changes)))
     assert (found.kind, found.who) == (kind, "workers")
     assert words in found.detail
+
+
+def test_columns_in_another_order_are_told_as_such() -> None:
+    columns = (("run_id", "uuid"), ("n", "integer"))
+    old = changed(FUNCTION, columns=columns)
+    new = changed(FUNCTION, columns=columns[::-1], result="SETOF pgflow.others")
+    (found,) = compared(catalog(old), catalog(new))
+    assert (found.kind, found.detail) == ("changed", "The order of its columns is n, run_id.")
+
+
+@pytest.mark.parametrize(
+    ("columns", "kind"),
+    [((("msg_id", "bigint"),), "changed"), ((("headers", "jsonb"),), "broken")],
+)
+def test_the_core_loses_only_what_its_own_function_had(
+    columns: tuple[tuple[str, str], ...], kind: str
+) -> None:
+    grown = (("msg_id", "bigint"), ("headers", "jsonb"))
+    old, new = changed(FUNCTION, columns=grown), changed(FUNCTION, columns=columns)
+    found = schemas.compare(catalog(old), catalog(new), {}, {FUNCTION.name})
+    assert [one.kind for one in found] == [kind]
+    found = schemas.compare(catalog(old), catalog(new), {})
+    assert [one.kind for one in found] == ["broken"]
+
+
+def test_a_new_overload_is_told_unless_it_replaces_one() -> None:
+    more = (*FUNCTION.arguments, ("n", "integer"))
+    other = changed(FUNCTION, arguments=more)
+    (found,) = compared(catalog(FUNCTION), catalog(FUNCTION, other))
+    assert (found.kind, found.what) == ("changed", "function pgflow.fail_task(uuid, text, integer)")
+    assert "beside the one of this name that there was" in found.detail
+    (moved,) = compared(catalog(FUNCTION), catalog(other))
+    assert moved.what == "function pgflow.fail_task(uuid, text)"
 
 
 def test_a_call_that_is_refused_is_broken_though_the_signature_is_the_same() -> None:
