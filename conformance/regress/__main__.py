@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -128,4 +129,6 @@ def run(arguments: Sequence[str]) -> NoReturn:
 
 
 if __name__ == "__main__":
+    # As if somebody had pressed Ctrl-C: servers and the suite are stopped, and it exits with 3.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     run(sys.argv[1:])

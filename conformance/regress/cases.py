@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import conformance
 from conformance.harness.changes import compare as compared
+from conformance.harness.kin import die_with_parent
 from conformance.harness.outputs import STREAM
 from conformance.harness.records import BAD, read_records
 from conformance.harness.run import WORDS, Run, fleet
@@ -101,8 +102,17 @@ def _run(side: Side, wish: Wish, folder: Path, say: Callable[[str], None]) -> Ru
 
 @contextmanager
 def _child(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is gone at the end, with the servers that it has started."""
-    process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    """A process that is gone at the end, with the servers that it has started.
+
+    It does not outlive this process either, however that ends.
+    """
+    process = subprocess.Popen(
+        command,
+        cwd=_ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr,
+        preexec_fn=die_with_parent,  # noqa: PLW1509  # one call into libc
+    )
     try:
         yield process
     finally:
