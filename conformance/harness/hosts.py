@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import secrets
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Protocol
@@ -17,7 +18,7 @@ import psycopg
 
 from conformance.harness import ways
 from conformance.harness.databases import Cluster
-from conformance.harness.leavings import OURS, Leavings
+from conformance.harness.leavings import BUSY, OURS, Leavings
 from conformance.harness.memory import in_memory
 from conformance.harness.places import OURS_IN_PLACE, InPlace
 from conformance.harness.pooler import program
@@ -42,7 +43,6 @@ KINDS: Final = (
 )
 """What `--database` may say."""
 
-_BUSY: Final = int.from_bytes(b"suite", "big")  # an advisory lock: a run is at work in this place
 _CONNECTIONS: Final = 150  # that eight processes of the suite may need
 
 
@@ -121,9 +121,21 @@ def check(wanted: str, *, in_place: bool) -> None:
     """
     is_url = wanted.startswith(("postgresql://", "postgres://"))
     if wanted not in {EMBEDDED, PGBOUNCER} and not _is_docker(wanted) and not is_url:
-        raise HostError(f"--database {wanted!r}: it is {KINDS}")
+        raise HostError(f"--database {_shown(wanted)!r}: it is {KINDS}")
     if in_place and not is_url:
         raise HostError("--in-place is about the database of a URL; give one with --database")
+
+
+def _shown(wanted: str) -> str:
+    """How it begins; the rest may be a password.
+
+    Example:
+        >>> _shown("mysql://somebody:secret@host/database"), _shown("embeded")
+        ('mysql://…', 'embeded')
+    """
+    begin = re.match(r"[\w+.-]*(?:://|=)?", wanted)
+    assert begin is not None  # it may be empty
+    return wanted if begin[0] == wanted else f"{begin[0]}…"
 
 
 def _is_docker(wanted: str) -> bool:
@@ -253,8 +265,8 @@ class Server:
 
     def stop(self) -> None:
         """As `Host` says."""
+        self._connection.close()  # and with it the lock, which the keeper takes
         said = self._leavings.remove()
-        self._connection.close()
         if said:
             what = " and ".join(OURS_IN_PLACE) if self.in_place else f"{self.prefix}*"
             raise HostError(
@@ -287,7 +299,7 @@ class Server:
 
     def _check_place(self) -> None:
         user, name = self._connection.info.user, self._connection.info.dbname
-        if not self._ask("SELECT pg_try_advisory_lock(%s)", _BUSY):
+        if not self._ask("SELECT pg_try_advisory_lock(%s)", BUSY):
             raise HostError(f"another run of the suite is at work in the database {name!r}")
         if not self._ask("SELECT has_database_privilege(current_database(), 'CREATE')"):
             raise HostError(f"the user {user!r} may not create schemas in the database {name!r}")

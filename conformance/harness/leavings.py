@@ -11,6 +11,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -29,8 +30,13 @@ if TYPE_CHECKING:
 OURS: Final = "pgflow_conformance_"
 """How the names of databases and roles begin that the suite makes on somebody's server."""
 
+BUSY: Final = int.from_bytes(b"suite", "big")
+"""The advisory lock of who is at work in a database that is given in place."""
+
 _ROOT: Final = Path(__file__).parent.parent.parent
 _CONNECT_WITHIN: Final = 10  # seconds
+_LOOK_EVERY: Final = 0.1
+_FREE_WITHIN: Final = 10.0  # seconds after a run's end, which the server may learn of later
 
 
 class Leavings:
@@ -110,6 +116,30 @@ def remove_schemas(url: str, names: Sequence[str]) -> None:
             )
 
 
+def remove_place(url: str, names: Sequence[str], *, within: float = _FREE_WITHIN) -> None:
+    """As `remove_schemas`, at the end of a run; not while another run is at work there.
+
+    That run has begun after the end of this one, and found nothing of it: what there is now, it has
+    made itself.
+
+    Args:
+        url: the database.
+        names: the schemas.
+        within: seconds to wait for the end of the run's own connection, or of a run that is
+            refused.
+
+    Raises:
+        TimeoutError: another run is at work.
+    """
+    give_up_at = time.monotonic() + within
+    with psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_WITHIN) as connection:
+        while connection.execute("SELECT pg_try_advisory_lock(%s)", [BUSY]).fetchone() != (True,):
+            if time.monotonic() > give_up_at:
+                raise TimeoutError("another run of the suite is at work there")
+            time.sleep(_LOOK_EVERY)
+        remove_schemas(url, names)
+
+
 def remove_role(url: str, name: str) -> None:
     """Drop a role of the suite's own, of which nothing else is left."""
     if not name.startswith(OURS):
@@ -141,7 +171,7 @@ def keep() -> None:
         elif "databases" in order:
             remove_databases(order["url"], order["databases"])
         else:
-            remove_schemas(order["url"], order["schemas"])
+            remove_place(order["url"], order["schemas"])
         if "role" in order:
             remove_role(order["url"], order["role"])
     except Exception as error:  # noqa: BLE001  # whoever still listens is to hear of it

@@ -229,11 +229,16 @@ class Conductor:
         for line in self.said_of_deviations:
             terminalreporter.write_line(line)
 
+    @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        """Be rid of the server, whatever happened."""
+        """Be rid of the server, whatever happened; where that is not to be had, say so and fail."""
         self.progress.close()
-        if self._server is not None:
+        if self._server is None:
+            return
+        try:
             self._server.stop()
+        except PgflowError as error:
+            raise pytest.UsageError(str(error)) from None
 
     def _update_deviations(self, code: int) -> None:
         """Bring the file up to what was found, unless the run itself went wrong."""

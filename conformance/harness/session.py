@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -61,7 +61,7 @@ class Choice:
     seed: int = 0
     quick: bool = False
     attach: tuple[str, ...] = ()
-    database: str = hosts.EMBEDDED
+    database: str = field(default=hosts.EMBEDDED, repr=False)  # a URL has a password
     in_place: bool = False
     pgmq: str | None = None
     role: str = ways.OWNER
@@ -81,7 +81,7 @@ class Session:
         way: how workers come to the server.
     """
 
-    server: str
+    server: str = field(repr=False)  # with a password, which no traceback is to show
     patience: float
     adapters: tuple[Adapter, ...]
     cores: tuple[records.Core, ...]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -56,9 +56,9 @@ class Way:
     """
 
     user: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)  # no traceback is to show it
     port: int = 0
-    console: str = ""
+    console: str = field(default="", repr=False)
     pooler: str = ""
 
     @property

@@ -17,7 +17,10 @@ from psycopg import sql
 from conformance.harness import hosts
 from conformance.harness.databases import Cluster
 from conformance.harness.hosts import HostError, Server
+from conformance.harness.leavings import BUSY, remove_place
 from conformance.harness.places import OURS_IN_PLACE, InPlace
+from conformance.harness.plugin import Conductor
+from conformance.harness.progress import Lines
 from pgflow_ref.embedded import EmbeddedPostgres
 from pgflow_ref.errors import DatabaseUnavailable
 from pgflow_ref.install import inspect, install, pins, sources
@@ -100,6 +103,9 @@ def silent(_: str) -> None:
     ("wanted", "in_place", "says"),
     [
         ("mysql://x", False, "it is embedded, pgbouncer, docker"),
+        ("mysql://somebody:secret@x/y", False, "^--database 'mysql://…': it is embedded"),
+        ("host=x password=secret", False, "^--database 'host=…': it is embedded"),
+        ("somebody:secret@x/y", False, "^--database 'somebody…': it is embedded"),
         ("docker=", False, "it is embedded, pgbouncer, docker"),
         ("embedded", True, "about the database of a URL"),
         ("docker", True, "about the database of a URL"),
@@ -213,6 +219,17 @@ def test_in_place_there_is_one_run_at_a_time(place: str) -> None:
     Server(place, in_place=True, say=silent).stop()
 
 
+def test_in_place_what_another_run_has_begun_is_left_alone(place: str) -> None:
+    with psycopg.connect(place, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [BUSY])
+        other.execute("CREATE SCHEMA pgflow")
+        with pytest.raises(TimeoutError, match="another run"):
+            remove_place(place, OURS_IN_PLACE, within=0)
+        assert schemas(place) == {"shop", "pgflow"}
+    remove_place(place, OURS_IN_PLACE)  # the server may learn of the other's end a little later
+    assert schemas(place) == {"shop"}
+
+
 @pytest.mark.parametrize("place", ["/postgres?host=/run/postgresql", "/postgres"])
 def test_a_socket_is_no_way_for_workers(place: str) -> None:
     with pytest.raises(HostError, match="over TCP"):
@@ -248,6 +265,25 @@ def test_what_a_killed_run_has_made_is_removed(
     while databases(server.url()) != before or schemas(place) != {"shop"}:
         assert time.monotonic() < give_up_at
         time.sleep(0.05)
+
+
+class Stuck(Server):
+    """A host from which nothing can be taken away."""
+
+    def __init__(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        raise HostError("what the suite made may be there still")
+
+
+def test_what_could_not_be_taken_away_is_said_and_the_run_fails() -> None:
+    conductor = object.__new__(Conductor)
+    conductor.progress = Lines(silent, quiet=True)
+    conductor._server = Stuck()
+    # pytest prints such an error as a line, and has an exit code for it.
+    with pytest.raises(pytest.UsageError, match="may be there still"):
+        conductor.pytest_unconfigure()
 
 
 def test_a_missing_engine_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:

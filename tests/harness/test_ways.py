@@ -29,7 +29,7 @@ from conformance.harness.hosts import HostError
 from conformance.harness.places import InPlace
 from conformance.harness.pooler import Pooler, PoolerError
 from conformance.harness.processes import environment
-from conformance.harness.session import Session
+from conformance.harness.session import Choice, Session
 from conformance.harness.trial import Trial
 from conformance.harness.ways import DIRECT, Way, WayError
 from pgflow_ref.embedded import EmbeddedPostgres
@@ -171,6 +171,15 @@ def test_workers_have_a_role_that_may_work_and_no_more(alone: Cluster) -> None:
             "SELECT source, origin FROM conformance.events WHERE source = 'run'"
         ).fetchall()
         assert noted == [("run", "function")]
+
+
+def test_no_password_is_in_what_a_traceback_shows() -> None:
+    way = Way("worker", "secret", 6432, "postgresql://console:secret@127.0.0.1/pgbouncer", "1.18")
+    url = "postgresql://somebody:secret@127.0.0.1/x"
+    session = Session(url, 1.0, (), (), "17.10", None, way=way)
+    for shown in (way, session, Choice((), database=url)):
+        assert "secret" not in repr(shown)
+    assert Session.load(session.dump()) == session
 
 
 def test_the_harness_is_who_it_was(alone: Cluster) -> None:
