@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -103,10 +102,12 @@ def record_has_grown(found: Found, pgmq: WantedPgmq | None = None) -> bool:
     if found.pgmq.kind != "none":
         return len(found.pgmq.columns) > _OLD_MESSAGE_COLUMNS
     if pgmq is not None and not pgmq.is_plain:
-        return _numbers(pgmq.label) >= _HEADERS_SINCE
+        return pinned.numbers(pgmq.label) >= _HEADERS_SINCE
     if pgmq is not None and pgmq.columns is not None:
         return pgmq.columns > _OLD_MESSAGE_COLUMNS
-    return pgmq is not None or found.offered is None or _numbers(found.offered) >= _HEADERS_SINCE
+    return (
+        pgmq is not None or found.offered is None or pinned.numbers(found.offered) >= _HEADERS_SINCE
+    )
 
 
 def _steps(
@@ -228,7 +229,3 @@ def _core(found: Found, wanted: Wanted) -> str | None:
         f"{core.nearest} ({core.difference}); use another database, or drop that schema if "
         "nothing in it is needed"
     )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
@@ -194,6 +195,16 @@ def changes(base: str, candidate: str) -> list[tuple[str, str]]:
 def _lines(item: Item) -> set[str]:
     """A table's columns and constraints, without what only a checksum says."""
     return {line for line in item if not line.startswith("definitions ")}
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """A version as numbers, three at most, to compare it with others.
+
+    Example:
+        >>> numbers("1.11.1"), numbers("1.5") >= (1, 5), numbers("0.8.1-next.2")
+        ((1, 11, 1), True, (0, 8, 1))
+    """
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
 def our_sql(name: str) -> str:

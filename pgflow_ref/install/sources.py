@@ -8,17 +8,16 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
-import tarfile
 import tempfile
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pgflow_ref.errors import SourceError
 from pgflow_ref.install import fetch
 from pgflow_ref.install import pins as pinned
+from pgflow_ref.install.archives import read_tar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -212,23 +211,10 @@ def cache_folder() -> Path:
 
 
 def _read_archive(path: Path, package: Package) -> dict[str, bytes]:
-    """Read members by name; nothing is unpacked, so no member can reach out of a folder."""
-    files: dict[str, bytes] = {}
-    try:
-        with tarfile.open(path, "r:*") as archive:
-            for member in archive:
-                place = PurePosixPath(member.name)
-                wanted = place.name in package.files and place.parent.match(package.folder)
-                if not (wanted and member.isfile()):
-                    continue
-                if member.size > fetch.LARGEST:
-                    raise SourceError(f"{member.name} in {path} is too large to be a migration")
-                opened = archive.extractfile(member)
-                assert opened is not None  # it is a regular file
-                files[place.name] = opened.read()
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise SourceError(f"{path} cannot be read as a .tgz: {error}") from error
-    return files
+    members = read_tar(
+        path, lambda place: place.name in package.files and place.parent.match(package.folder)
+    )
+    return {place.name: content for place, content in members.items()}
 
 
 def _keep(folder: Path, files: Mapping[str, bytes], say: Callable[[str], None] | None) -> None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tarfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pgflow_ref.errors import InstallRefused, SourceError
 from pgflow_ref.install import pins as pinned
 from pgflow_ref.install import sources, statements
-from pgflow_ref.install.fetch import LARGEST
+from pgflow_ref.install.archives import MOST, read_sized, read_tar
 from pgflow_ref.install.sources import SqlFile, normal
 
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ _FOLDERS: Final = ("dist/supabase/migrations", "supabase/migrations")
 _SUFFIXES: Final = (".sql", ".tgz", ".gz", ".tar")
 _OF_PGFLOW: Final = re.compile(r"^(?:\d{14}_)?(\d{14}_pgflow_.+\.sql)$")
 _TIMESTAMP: Final = 14  # characters at the beginning of a migration's name
-_MOST: Final = 1000  # files; the newest core that is known of has some thirty
 
 # What tells the known versions apart in any SQL that makes them; each has what those before have.
 _WORDS: Final = (
@@ -179,7 +176,11 @@ def judge(path: Path, files: Mapping[str, bytes], version: str | None, pins: Pin
         one.name for one in texts if one.name not in known and last < one.name[:_TIMESTAMP]
     )
     newer = newer if there else ()
-    if version is not None and version not in pins.releases and _numbers(version) > _newest(pins):
+    if (
+        version is not None
+        and version not in pins.releases
+        and pinned.numbers(version) > _newest(pins)
+    ):
         newer = (*newer, f"version {version}")
     like = _like(there, pins) if first and there else _like_by_words(texts)
     return Wanted(
@@ -256,18 +257,18 @@ def _read(path: Path) -> tuple[dict[str, bytes], str | None]:
     if not path.exists():
         raise SourceError(f"{path} does not exist")
     if path.suffix == ".sql":
-        return {path.name: _bytes(path)}, None
+        return {path.name: read_sized(path)}, None
     return _read_archive(path)
 
 
 def _read_folder(path: Path) -> tuple[dict[str, bytes], str | None]:
     places = [path, *(path / folder for folder in _FOLDERS), *sorted(path.rglob(_FOLDERS[0]))]
     for place in places:
-        files = {one.name: _bytes(one) for one in sorted(place.glob("*.sql"))[:_MOST]}
+        files = {one.name: read_sized(one) for one in sorted(place.glob("*.sql"))[:MOST]}
         if files:
             roots = (place, *place.parents[:3])
             about = next((one / "package.json" for one in roots if _is_file(one)), None)
-            return files, _version(_bytes(about)) if about else None
+            return files, _version(read_sized(about)) if about else None
     return {}, None
 
 
@@ -276,28 +277,18 @@ def _is_file(root: Path) -> bool:
 
 
 def _read_archive(path: Path) -> tuple[dict[str, bytes], str | None]:
-    """Read members by name; nothing is unpacked, so no member can reach out of a folder."""
-    files: dict[str, bytes] = {}
-    version: str | None = None
-    try:
-        with tarfile.open(path, "r:*") as archive:
-            for member in archive:
-                place = PurePosixPath(member.name)
-                is_sql = place.suffix == ".sql" and any(map(place.parent.match, _FOLDERS))
-                is_about = place.name == "package.json" and len(place.parts) <= 2  # noqa: PLR2004 (its root)
-                if not member.isfile() or not (is_sql or is_about) or len(files) >= _MOST:
-                    continue
-                if member.size > LARGEST:
-                    raise SourceError(f"{member.name} in {path} is too large to be a migration")
-                opened = archive.extractfile(member)
-                assert opened is not None  # it is a regular file
-                if is_about:
-                    version = _version(opened.read())
-                else:
-                    files[place.name] = opened.read()
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise SourceError(f"{path} cannot be read as a .tgz: {error}") from error
-    return files, version
+    members = read_tar(path, lambda place: _is_migration(place) or _is_about(place))
+    files = {place.name: members[place] for place in members if _is_migration(place)}
+    versions = [_version(members[place]) for place in members if _is_about(place)]
+    return files, versions[-1] if versions else None
+
+
+def _is_migration(place: PurePosixPath) -> bool:
+    return place.suffix == ".sql" and any(map(place.parent.match, _FOLDERS))
+
+
+def _is_about(place: PurePosixPath) -> bool:
+    return place.name == "package.json" and len(place.parts) <= 2  # noqa: PLR2004 (its root)
 
 
 def _version(about: bytes) -> str | None:
@@ -310,15 +301,6 @@ def _version(about: bytes) -> str | None:
         return None
     version = str(given.get("version", ""))
     return version if re.match(r"\d+\.\d+\.\d+", version) else None
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > LARGEST:
-            raise SourceError(f"{path} is too large to be a migration")
-        return path.read_bytes()
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _text(path: Path, name: str, content: bytes) -> str:
@@ -338,8 +320,4 @@ def _digest(files: Sequence[SqlFile]) -> str:
 
 
 def _newest(pins: Pins) -> tuple[int, ...]:
-    return _numbers(list(pins.releases)[-1])
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    return pinned.numbers(list(pins.releases)[-1])

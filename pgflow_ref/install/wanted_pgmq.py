@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from pgflow_ref.errors import InstallRefused, SourceError
 from pgflow_ref.install import pins as pinned
 from pgflow_ref.install import sources, statements
-from pgflow_ref.install.fetch import LARGEST, read_wheel
+from pgflow_ref.install.archives import read_sized
+from pgflow_ref.install.fetch import read_wheel
 from pgflow_ref.install.sources import SqlFile
 from pgflow_ref.install.wanted import is_path
 
@@ -141,12 +142,7 @@ def _read(path: Path) -> tuple[bytes, str | None]:
         if FILE not in files:
             raise SourceError(f"{path} holds no {_FOLDERS[-1]}/{FILE}")
         return files[FILE], _says(files)
-    try:
-        if path.stat().st_size > LARGEST:
-            raise SourceError(f"{path} is too large to be {FILE}")
-        return path.read_bytes(), None
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+    return read_sized(path, FILE), None
 
 
 def _says(files: dict[str, bytes]) -> str | None:
