@@ -17,9 +17,9 @@ from conformance.harness.advice import ADVICE, explain
 from conformance.harness.check import CHECKS, CannotCheck, check
 from conformance.harness.checkup import FLOW, OPTIONS, opened
 from conformance.harness.contract import mistake
-from conformance.harness.databases import CORE, Cluster, template_of
-from pgflow_ref.embedded import EmbeddedPostgres
-from pgflow_ref.install import core_files, install
+from conformance.harness.databases import CORE, Cluster
+from pgflow_ref.install import core_files
+from tests.harness.made import cluster_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,11 +32,8 @@ PAGE = (contract.SCHEMA.parent / "CONTRACT.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with EmbeddedPostgres() as server:
-        cluster = Cluster(server.url())
-        cluster.create(template_of(CORE))
-        install(cluster.url_of(template_of(CORE)), CORE)
-        yield cluster
+    with cluster_with(CORE) as made:
+        yield made
 
 
 def found(adapter: Adapter, cluster: Cluster, folder: Path, only: str) -> list[Finding]:

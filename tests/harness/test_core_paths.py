@@ -14,36 +14,17 @@ from conformance.harness.databases import template_of
 from conformance.harness.leavings import OURS
 from conformance.harness.records import Case, Suite
 from pgflow_ref.errors import InstallRefused, SourceError
-from pgflow_ref.install import core_files, pins, sources
+from pgflow_ref.install import core_files
+from tests.harness.made import FILES, NEXT, Folder, folder
 from tests.harness.test_suite import place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.harness.test_suite import Place
 
-    Folder = Callable[..., str]
 
-__all__ = ["place"]  # a fixture
-
-FILES = list(pins.load().core.files)
-NEXT = "20991231235959_pgflow_next.sql"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    """Make a folder of all migrations that are known, and of others."""
-
-    def make(name: str, **others: str) -> str:
-        made = tmp_path / name
-        made.mkdir()
-        texts = {file.name: file.text for file in sources.core_files(FILES)}
-        for file, text in {**texts, **others}.items():
-            (made / file).write_text(text)
-        return str(made)
-
-    return make
+__all__ = ["folder", "place"]  # fixtures
 
 
 def test_a_word_means_the_same_for_the_whole_run(folder: Folder) -> None:

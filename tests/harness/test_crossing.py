@@ -13,8 +13,7 @@ from conformance.harness.trial import Trial
 from conformance.regress.crossing import Crossed, case_of, findings, of_today
 from conformance.regress.dated import Calls, look
 from conformance.regress.findings import CannotRun
-from pgflow_ref import EmbeddedPostgres
-from pgflow_ref.install import install
+from tests.harness.made import cluster_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,12 +27,8 @@ STOP = {"doing": "mark itself as stopped", "sql": "SELECT 2", "said": "no", "sql
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with EmbeddedPostgres() as server:
-        cluster = Cluster(server.url())
-        for core in (OLD, NEW):
-            cluster.create(template_of(core))
-            install(cluster.url_of(template_of(core)), core)
-        yield cluster
+    with cluster_with(OLD, NEW) as made:
+        yield made
 
 
 def calls(cluster: Cluster, core: str) -> Calls:

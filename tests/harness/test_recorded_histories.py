@@ -17,9 +17,9 @@ from conformance.histories.played import Played
 from conformance.histories.recording import HISTORIES, HistoryError, difference, path_of, written
 from conformance.histories.scrub import HANDLER, Call, Names, Seen, history, split
 from conformance.histories.tracing import Change
-from pgflow_ref import EmbeddedPostgres
-from pgflow_ref.install import Wanted, install, wanted
+from pgflow_ref.install import Wanted, wanted
 from pgflow_ref.profiles import known
+from tests.harness.made import cluster_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -304,11 +304,8 @@ PATCH: Final = (
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with EmbeddedPostgres() as server:
-        cluster = Cluster(server.url())
-        cluster.create(template_of("0.5.0"))
-        install(cluster.url_of(template_of("0.5.0")), "0.5.0")
-        yield cluster
+    with cluster_with("0.5.0") as made:
+        yield made
 
 
 def play(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,15 +14,10 @@ from conformance.regress.findings import CannotRun
 from conformance.regress.sides import distinct, pair, side
 from conformance.regress.verdict import Verdict
 from pgflow_ref.errors import InstallRefused, SourceError
-from pgflow_ref.install import pins, sources
+from tests.harness.made import FILES, NEXT, Folder, folder
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+__all__ = ["folder"]  # a fixture
 
-    Folder = Callable[..., str]
-
-FILES = list(pins.load().core.files)
-NEXT = "20991231235959_pgflow_next.sql"
 ABOUT = '{"name": "@pgflow/core", "version": "9.9.9"}'
 ALIKE = ("catalogs", "model")
 
@@ -40,21 +34,6 @@ AS $$ SELECT floor(base_delay * power(3, attempts_count))::int $$;
 def looked(base: str, candidate: str, *parts: str, folder: Path = Path("unused")) -> Verdict:
     choice = Choice(base, candidate, parts or ALIKE, Wish(seed=1), histories=2, folder=folder)
     return check(choice, lambda _: None)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    """Make a folder of the migrations of 0.8.1, and of others."""
-
-    def make(name: str = "next", **others: str) -> str:
-        made = tmp_path / name
-        made.mkdir()
-        texts = {file.name: file.text for file in sources.core_files(FILES)}
-        for file, text in {**texts, **others}.items():
-            (made / file).write_text(text)
-        return str(made)
-
-    return make
 
 
 # From the oldest core that is known to the newest.

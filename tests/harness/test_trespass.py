@@ -8,10 +8,9 @@ import psycopg
 import pytest
 
 from conformance.harness import eventlog, trespass
-from conformance.harness.databases import CORE, Cluster, Database, template_of
+from conformance.harness.databases import CORE, Cluster, Database
 from pgflow_ref.compile import compile_flow, from_json
-from pgflow_ref.embedded import EmbeddedPostgres
-from pgflow_ref.install import install
+from tests.harness.made import cluster_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,11 +21,8 @@ ME = "'00000000-0000-0000-0000-000000000001'"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with EmbeddedPostgres() as server:
-        cluster = Cluster(server.url())
-        cluster.create(template_of(CORE))
-        install(cluster.url_of(template_of(CORE)), CORE)
-        yield cluster
+    with cluster_with(CORE) as made:
+        yield made
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ from conformance.regress.upgrading import (
     compare,
     findings,
 )
-from pgflow_ref import EmbeddedPostgres
 from pgflow_ref.compile import compile_flow
-from pgflow_ref.install import catalog, inspect, install
+from pgflow_ref.install import catalog, inspect
 from pgflow_ref.install.sources import SqlFile
+from tests.harness.made import cluster_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,12 +42,8 @@ WELL = Upgraded("python, deno")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with EmbeddedPostgres() as server:
-        cluster = Cluster(server.url())
-        for core in (OLD, NEW):
-            cluster.create(template_of(core))
-            install(cluster.url_of(template_of(core)), core)
-        yield cluster
+    with cluster_with(OLD, NEW) as made:
+        yield made
 
 
 @pytest.fixture
