@@ -69,7 +69,7 @@ class TestEach:
         jobs = workflow(path)["jobs"]
         for job in jobs.values():
             needs = job.get("needs", [])
-            assert {needs} if isinstance(needs, str) else set(needs) <= jobs.keys()
+            assert set([needs] if isinstance(needs, str) else needs) <= jobs.keys()
         used = {
             name
             for one in EXPRESSION.findall(text)
@@ -133,7 +133,7 @@ class Machine:
         (folder / "suite" / ".venv").mkdir()
         (folder / "suite" / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
 
-    def run(self, step: str, values: Mapping[str, str]) -> str:
+    def run(self, step: str, values: Mapping[str, str], *, fails: bool = False) -> str:
         """Run a step as GitHub does, with these values for what stands in its `env`."""
         (found,) = [one for one in steps(workflow(REUSABLE)) if one.get("name") == step]
         assert set(found.get("env", {})) == set(values)
@@ -146,7 +146,7 @@ class Machine:
         }
         done = subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", found["run"]],
-            cwd=self.folder / found["working-directory"],
+            cwd=self.folder / found.get("working-directory", ""),
             env={**environ, **values},
             check=False,
             stdin=subprocess.DEVNULL,
@@ -154,7 +154,7 @@ class Machine:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        assert done.returncode == 0, done.stdout
+        assert (done.returncode == 0) is not fails, done.stdout
         return done.stdout
 
 
@@ -194,15 +194,14 @@ def test_a_worker_is_tried_on_several_cores_and_gets_one_report(machine: Machine
     assert "pgflow 0.5.0 0.8.1: 2 of 2, passed" in badge
 
 
+def test_a_checkout_of_something_else_is_said(machine: Machine) -> None:
+    machine.run("Is it the suite", {})
+    (machine.folder / "suite" / "scripts" / "conformance").unlink()
+    assert "give suite-repository and suite-ref" in machine.run("Is it the suite", {}, fails=True)
+
+
 def test_the_badge_is_kept_on_a_branch_of_its_own(machine: Machine, tmp_path: Path) -> None:
-    origin = tmp_path / "origin.git"
-    git(tmp_path, "init", "--quiet", "--bare", str(origin))
-    worker = machine.folder / "worker"
-    git(worker, "init", "--quiet", "--initial-branch=main")
-    git(worker, "remote", "add", "origin", str(origin))
-    git(worker, "add", ".")
-    git(worker, *WHO, "commit", "--quiet", "--message", "a worker")
-    (machine.folder / "report").mkdir()
+    _, origin = repositories(machine, tmp_path)
     badge = machine.folder / "report" / "badge.svg"
 
     def keep(text: str, name: str = "mine") -> list[str]:
@@ -216,6 +215,39 @@ def test_the_badge_is_kept_on_a_branch_of_its_own(machine: Machine, tmp_path: Pa
     assert keep("<svg/>", "other")[0] == "Badge of other"
     assert git(origin, "ls-tree", "--name-only", "badges").split() == ["mine.svg", "other.svg"]
     assert git(origin, "show", "badges:mine.svg") == "<svg />"
+
+
+def test_a_badge_that_comes_between_is_kept_as_well(machine: Machine, tmp_path: Path) -> None:
+    worker, origin = repositories(machine, tmp_path)
+    (machine.folder / "report" / "badge.svg").write_text("<svg/>")
+    # The first push finds a branch that another job has just made.
+    git(worker, *WHO, "commit", "--quiet", "--allow-empty", "--message", "Badge of other")
+    git(worker, "push", "--quiet", "origin", "HEAD:refs/heads/other")
+    git(worker, "reset", "--quiet", "--hard", "HEAD~1")
+    hook = origin / "hooks" / "pre-receive"
+    hook.write_text(
+        "#!/bin/sh\n"
+        "git rev-parse --quiet --verify badges >/dev/null && exit 0\n"
+        "unset GIT_QUARANTINE_PATH\n"
+        "git update-ref refs/heads/badges other\n"
+        "exit 1\n"
+    )
+    hook.chmod(0o755)
+    machine.run("Keep the badge", {"NAME": "mine", "BRANCH": "badges"})
+    said = git(origin, "log", "--format=%s", "badges").split("\n")
+    assert said[:2] == ["Badge of mine", "Badge of other"]
+
+
+def repositories(machine: Machine, folder: Path) -> tuple[Path, Path]:
+    """The worker's, and where it comes from; there is a folder for a report."""
+    worker, origin = machine.folder / "worker", folder / "origin.git"
+    git(folder, "init", "--quiet", "--bare", str(origin))
+    git(worker, "init", "--quiet", "--initial-branch=main")
+    git(worker, "remote", "add", "origin", str(origin))
+    git(worker, "add", ".")
+    git(worker, *WHO, "commit", "--quiet", "--message", "a worker")
+    (machine.folder / "report").mkdir()
+    return worker, origin
 
 
 WHO: Final = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
