@@ -138,6 +138,9 @@ def remove_place(url: str, names: Sequence[str], *, within: float = _FREE_WITHIN
                 raise TimeoutError("another run of the suite is at work there")
             time.sleep(_LOOK_EVERY)
         remove_schemas(url, names)
+        # Now, and not when the server has noticed the end of this connection: a run that begins at
+        # once is not to be refused.
+        connection.execute("SELECT pg_advisory_unlock(%s)", [BUSY])
 
 
 def remove_role(url: str, name: str) -> None:

@@ -160,3 +160,5 @@ def _make(url: str, user: str, password: str) -> None:
                 f"({error.diag.message_primary}): grant it (ALTER ROLE … CREATEROLE), or say "
                 "--role owner"
             ) from None
+        # Whoever is no superuser may drop a database only if it may end those who are connected.
+        connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(user)))

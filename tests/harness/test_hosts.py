@@ -230,6 +230,24 @@ def test_in_place_what_another_run_has_begun_is_left_alone(place: str) -> None:
     assert schemas(place) == {"shop"}
 
 
+def test_in_place_a_run_may_begin_as_soon_as_another_is_over(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[psycopg.Connection] = []
+
+    def close(connection: psycopg.Connection) -> None:
+        left.append(connection)
+
+    with monkeypatch.context() as patched:
+        # As it is for a server that has not noticed yet that somebody has gone.
+        patched.setattr(psycopg.Connection, "close", close)
+        remove_place(place, OURS_IN_PLACE)
+    assert left
+    Server(place, in_place=True, say=silent).stop()
+    for connection in left:
+        connection.close()
+
+
 @pytest.mark.parametrize("place", ["/postgres?host=/run/postgresql", "/postgres"])
 def test_a_socket_is_no_way_for_workers(place: str) -> None:
     with pytest.raises(HostError, match="over TCP"):

@@ -222,6 +222,31 @@ def test_who_may_make_no_roles_is_told(server: EmbeddedPostgres) -> None:
             connection.execute("DROP ROLE maker")
 
 
+def test_who_is_no_superuser_gets_rid_of_workers_that_are_connected(
+    server: EmbeddedPostgres,
+) -> None:
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute("CREATE ROLE maker LOGIN CREATEDB CREATEROLE PASSWORD 'p'")
+        try:
+            url = Way("maker", "p").through(server.url())
+            host = hosts.start(url, in_place=False, say=silent, role=ways.WORKER)
+            try:
+                cluster = Cluster(host.url(), host.prefix, host.way)
+                for name in "first", "second":
+                    cluster.create(name)
+                workers = [
+                    psycopg.connect(host.way.through(cluster.url_of(name)))
+                    for name in ("first", "second")
+                ]
+                cluster.drop("first")
+            finally:
+                host.stop()  # and with it the second
+            for worker in workers:
+                worker.close()
+        finally:
+            connection.execute("DROP ROLE maker")
+
+
 def test_a_role_goes_also_when_its_run_is_killed(server: EmbeddedPostgres) -> None:
     before = roles_of(server.url())
     with killed(server.url(), ways.WORKER) as (_, role):
