@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FILE: Final = Path(__file__).parent.parent / "docker" / "compose.yaml"
 WITHIN: Final = 180.0  # seconds for a service to be as it should be
+STOPPED_WITHIN: Final = 90  # seconds for a worker to end by itself
 LAST: Final = "client"
 _VARIABLE: Final = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 _KNOWN: Final = frozenset(
@@ -143,7 +144,8 @@ def main(prefix: str) -> int:
     for name in services:
         if name.endswith("worker"):
             wait(f"{prefix}-{name}", "service_started")
-            docker("stop", f"{prefix}-{name}")
+            # After 10 s, which is little on a busy machine, docker kills unless it is told another.
+            docker("stop", "-t", f"{STOPPED_WITHIN}", f"{prefix}-{name}")
             wait(f"{prefix}-{name}", "service_completed_successfully")
             print(f"{name} was asked to stop, and ended with 0")
     return code

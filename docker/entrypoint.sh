@@ -46,6 +46,7 @@ failed() {
     echo "The database cannot be made; the end of what was said:" >&2
     tail -20 "$place/log" >&2
     pg_ctl --pgdata "$new" --mode immediate stop >/dev/null 2>&1 || true
+    rm -rf "$place" # which holds the password
     exit 1
 }
 

@@ -11,10 +11,8 @@ packages=$PWD/docker/packages
 rm -rf "$packages"/*.whl "$packages/core" "$packages/deno"
 
 echo "Python's packages"
-# For the Python of Debian 12, whatever Python this is.
-.venv/bin/python -m pip download --quiet --disable-pip-version-check --progress-bar off \
-    --python-version 3.11 --only-binary :all: --dest "$packages" 'hatchling>=1.25,<2' editables \
-    $(.venv/bin/python - <<'PYTHON'
+# In a variable first: bash goes on where what is put into a command fails.
+needed=$(.venv/bin/python - <<'PYTHON'
 import tomli
 given = tomli.load(open("pyproject.toml", "rb"))["project"]
 extras = given["optional-dependencies"]
@@ -23,14 +21,19 @@ for extra in "cli", "embedded", "conformance", "docker":
     wanted += [one.replace(" ", "") for one in extras[extra] if not one.startswith("pgflow-ref")]
 print(" ".join(wanted))
 PYTHON
-    )
+)
+# For the Python of Debian 12, whatever Python this is.
+# shellcheck disable=SC2086  # many words
+.venv/bin/python -m pip download --quiet --disable-pip-version-check --progress-bar off \
+    --python-version 3.11 --only-binary :all: --dest "$packages" 'hatchling>=1.25,<2' editables $needed
 # All known versions of pgmq, which are versions of one package.
-for wheel in $(.venv/bin/python - <<'PYTHON'
+wheels=$(.venv/bin/python - <<'PYTHON'
 from pgflow_ref.install import pins
 for queue in pins.load().queues.values():
     print(f"{queue.package.name}=={queue.package.version}")
 PYTHON
-); do
+)
+for wheel in $wheels; do
     .venv/bin/python -m pip download --quiet --disable-pip-version-check --progress-bar off \
         --no-deps --only-binary :all: --dest "$packages" "$wheel"
 done
