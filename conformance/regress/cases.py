@@ -17,7 +17,7 @@ from conformance.harness.outputs import STREAM
 from conformance.harness.records import BAD, read_records
 from conformance.harness.run import WORDS, Run, fleet
 from conformance.harness.selection import HISTORIES
-from conformance.regress import recorded
+from conformance.regress import recorded, repeats
 from conformance.regress.findings import CannotRun, Finding
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ _GROUPS: Final[dict[str, Who]] = {"start": "clients", "compile": "clients", "cor
 """Whom a case concerns, by its group; all others concern workers."""
 _TOLD: Final = ("Results", "New cases", "Cases that are gone", "JSON", "Wrong workers")
 _EXPECTED: Final = (0, 1)  # exit codes of a suite that has run
+_FLEETS: Final = "fleet"
+_CREW: Final = ("a fleet",)
+_FEW: Final = "2"  # processes for what is tried once more
 _GRACE: Final = 60.0  # seconds to stop servers and workers after an interruption
 
 
@@ -70,12 +73,34 @@ def compare(
     Raises:
         CannotRun: the suite cannot run, or broke off.
     """
-    before, after = (_run(side, wish, folder / side.role, say) for side in (base, candidate))
-    labels = base.label, candidate.label
+    both, labels = (base, candidate), (base.label, candidate.label)
+    before, after = (_run(side, wish, folder / side.role, say) for side in both)
+    _are_whole(before, after, *labels)
+    varied: list[Finding] = []
+    if doubtful := repeats.doubtful(before, after):
+        say(f"once more, to rule out chance: {', '.join(sorted(doubtful))}")
+        some = replace(wish, cases=tuple(sorted(doubtful)), more=("-n", _FEW, *wish.more))
+        old, new = (
+            _once_more(side, run, some, folder, say)
+            for side, run in zip(both, (before, after), strict=True)
+        )
+        before, after, varied = repeats.settled((before, after), (old, new), labels)
     return [
         *findings(before, after, *labels),
+        *varied,
         *recorded.compare(before.cases, after.cases, *labels),
     ]
+
+
+def _once_more(side: Side, run: Run, wish: Wish, folder: Path, say: Callable[[str], None]) -> Run:
+    """Run those cases again that this core has, a few at a time: the machine has less to do."""
+    chosen = [one for one in wish.cases if any(repeats.is_about(case, one) for case in run.cases)]
+    if not chosen:
+        return Run.of([])
+    again = _run(side, replace(wish, cases=tuple(chosen)), folder / f"{side.role}-again", say)
+    if again.end is None:
+        raise CannotRun(f"the second run of the suite on core {side.label} broke off")
+    return again
 
 
 def _run(side: Side, wish: Wish, folder: Path, say: Callable[[str], None]) -> Run:
@@ -126,9 +151,20 @@ def _child(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def relabelled(run: Run, label: str) -> Run:
-    """A run as if its core had no name, so that a result can be found again on the other core."""
+    """A run as if its core had no name, so that a result can be found again on the other core.
+
+    Who is in a fleet comes from the seed: it is one case, whoever it was.
+    """
     suffix = f"[{label}]"
-    cases = [replace(one, core="", id=one.id.removesuffix(suffix)) for one in run.cases]
+    cases = [
+        replace(
+            one,
+            core="",
+            id=one.id.removesuffix(suffix),
+            workers=_CREW if one.group == _FLEETS else one.workers,
+        )
+        for one in run.cases
+    ]
     records: list[Record] = [*cases, *run.losses, *run.controls]
     if run.suite is not None:
         records.insert(0, run.suite)
@@ -143,12 +179,20 @@ def findings(before: Run, after: Run, base: str, candidate: str) -> list[Finding
     Raises:
         CannotRun: one of them broke off, or has no result.
     """
-    for run, label in ((before, base), (after, candidate)):
-        if run.end is None or not run.cases:
-            raise CannotRun(f"the run of the suite on core {label} broke off, or had no result")
+    _are_whole(before, after, base, candidate)
+    for case in before.cases:
+        if case.group == repeats.SUITE:
+            raise CannotRun(f"the suite itself could not try {case.id} on {base}")
+    stuck = [case for case in after.cases if case.group == repeats.SUITE]
     sections = compared(before, after).sections
     told = {title: sections.get(title, ()) for title in _TOLD}
+    told["Results"] = [one for one in told["Results"] if not _is_alike(one, before)]
+    told["New cases"] = [one for one in told["New cases"] if one.case not in stuck]
+    told["Cases that are gone"] = [
+        one for one in told["Cases that are gone"] if not _is_stuck(one.case, stuck)
+    ]
     found = [
+        *(_stuck(case, candidate) for case in stuck),
         *map(_result, told["Results"]),
         *_new(told["New cases"], candidate),
         *_gone(told["Cases that are gone"], base),
@@ -156,7 +200,34 @@ def findings(before: Run, after: Run, base: str, candidate: str) -> list[Finding
         *(_other("a worker that is wrong on purpose", change) for change in told["Wrong workers"]),
     ]
     touched = {id(change.case) for changes in told.values() for change in changes}
-    return [*found, *_same([case for case in after.cases if id(case) not in touched])]
+    untouched = [case for case in after.cases if id(case) not in touched and case not in stuck]
+    return [*found, *_same(untouched)]
+
+
+def _is_alike(change: Change, before: Run) -> bool:
+    """Whether a case is bad on both, in the same words but for numbers and names."""
+    case = change.case
+    assert case is not None
+    old = [one for one in before.cases if (one.id, one.workers) == (case.id, case.workers)]
+    return repeats.sign_of(case) in map(repeats.sign_of, old)
+
+
+def _is_stuck(case: Case | None, stuck: Sequence[Case]) -> bool:
+    return case is not None and any(repeats.is_about(one, case.id) for one in stuck)
+
+
+def _stuck(case: Case, candidate: str) -> Finding:
+    """A test that broke before it came to a result, twice."""
+    said = (case.problems[0].strip().splitlines() or [""])[-1] if case.problems else "no reason"
+    detail = f"The suite itself could not try it on {candidate}: {said}"
+    return Finding("broken", "workers", case.id, detail, script=case.repeat or None)
+
+
+def _are_whole(before: Run, after: Run, base: str, candidate: str) -> None:
+    """A run that broke off proves nothing."""
+    for run, label in ((before, base), (after, candidate)):
+        if run.end is None or not run.cases:
+            raise CannotRun(f"the run of the suite on core {label} broke off, or had no result")
 
 
 def _result(change: Change) -> Finding:

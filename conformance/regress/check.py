@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,6 +122,9 @@ def _noted(name: str, failures: dict[str, str]) -> Iterator[None]:
         yield
     except (CannotRun, PgflowError, psycopg.Error) as error:
         failures[name] = str(error)
+    except Exception as error:  # noqa: BLE001  # what others have found, perhaps for long, is kept
+        traceback.print_exc()
+        failures[name] = f"a mistake of the check itself: {type(error).__name__}: {error}"
 
 
 def _catalogs(given: Subjects) -> list[Finding]:
