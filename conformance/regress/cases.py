@@ -186,14 +186,14 @@ def findings(before: Run, after: Run, base: str, candidate: str) -> list[Finding
     stuck = [case for case in after.cases if case.group == repeats.SUITE]
     sections = compared(before, after).sections
     told = {title: sections.get(title, ()) for title in _TOLD}
-    told["Results"] = [one for one in told["Results"] if not _is_alike(one, before)]
-    told["New cases"] = [one for one in told["New cases"] if one.case not in stuck]
-    told["Cases that are gone"] = [
+    told["Results"] = tuple(one for one in told["Results"] if not _is_alike(one, before))
+    told["New cases"] = tuple(one for one in told["New cases"] if one.case not in stuck)
+    told["Cases that are gone"] = tuple(
         one for one in told["Cases that are gone"] if not _is_stuck(one.case, stuck)
-    ]
+    )
     found = [
         *(_stuck(case, candidate) for case in stuck),
-        *map(_result, told["Results"]),
+        *_results(told["Results"]),
         *_new(told["New cases"], candidate),
         *_gone(told["Cases that are gone"], base),
         *(_other("what becomes of JSON", change) for change in told["JSON"]),
@@ -228,6 +228,34 @@ def _are_whole(before: Run, after: Run, base: str, candidate: str) -> None:
     for run, label in ((before, base), (after, candidate)):
         if run.end is None or not run.cases:
             raise CannotRun(f"the run of the suite on core {label} broke off, or had no result")
+
+
+def _results(changes: Sequence[Change]) -> Iterator[Finding]:
+    """Each result that is another one; what a worker does not support for one reason, together."""
+    groups: dict[tuple[object, ...], list[Change]] = {}
+    for number, change in enumerate(changes):
+        case = change.case
+        assert case is not None
+        is_alone = WORDS["unsupported"] not in {change.before, change.after}
+        reason = change.note if case.outcome == "unsupported" else ""
+        about = (
+            change.before,
+            change.after,
+            case.workers,
+            _who(case),
+            case.group == HISTORIES,
+            reason,
+        )
+        groups.setdefault((*about, number if is_alone else None), []).append(change)
+    for (before, after, *_), found in groups.items():
+        one, ids = _result(found[0]), [change.case.id for change in found if change.case]
+        if len(ids) == 1:
+            yield one
+            continue
+        note = f": {found[0].note}" if found[0].note else ""
+        detail = f"{before} before, {after} now{note}. The cases: {', '.join(ids)}."
+        workers = one.what.partition(", ")[2]
+        yield replace(one, what=f"{len(ids)} cases, {workers}", detail=detail)
 
 
 def _result(change: Change) -> Finding:

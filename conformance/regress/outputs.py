@@ -33,6 +33,7 @@ FOLDER: Final = Path(__file__).parent / "templates"
 STYLES: Final[dict[Kind, str]] = {"same": "green", "changed": "yellow", "broken": "bold red"}
 MARKS: Final[dict[Kind, str]] = {"same": "✓", "changed": "≈", "broken": "✗"}
 _LINES: Final = 12  # of a script in a terminal; the pages have all of it
+_COMMANDS: Final = ("./scripts/", "pgflow-", "diff ")
 _DETAIL: Final = 1_200  # characters of a detail, anywhere
 
 
@@ -88,6 +89,16 @@ def case_word(part: str) -> str:
     return "see case" if part == "catalogs" else "case"
 
 
+def language(script: str) -> str:
+    """What a script is written in: SQL, or a command of this project's.
+
+    Example:
+        >>> language("SELECT 1;"), language("./scripts/conformance --core 0.8.1")
+        ('sql', 'sh')
+    """
+    return "sh" if script.startswith(_COMMANDS) else "sql"
+
+
 def to_markdown(verdict: Verdict) -> str:
     """The verdict as Markdown that can be pasted into a release."""
     made = environment(finalize=partial(plain, limit=_DETAIL), folder=FOLDER)
@@ -119,6 +130,7 @@ def _values(verdict: Verdict) -> dict[str, object]:
         "who": WHO,
         "marks": MARKS,
         "case_word": case_word,
+        "language": language,
         "level": "failed" if verdict.failures else _LEVELS[verdict.kind],
         "scripted": [one for _, one in told if one.script],
         "number_of": lambda one: scripts.get(id(one), 0),

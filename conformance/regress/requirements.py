@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from conformance.regress import shows
@@ -54,7 +55,11 @@ def _pgmq(base: Side, candidate: Side) -> Iterator[Finding]:
         needs = f"It needs pgmq {new} or newer" if new else "It runs on any pgmq"
         needed = f"{base.label} needs {old} or newer" if old else f"{base.label} runs on any"
         detail = f"{needs}; {needed}. On an older one it cannot be installed: upgrade pgmq first."
-        yield Finding("changed", "operators", "pgmq", detail)
+        script = (
+            "-- what a server can have; where pgmq is plain SQL, whoever installed it knows\n"
+            "SELECT version, installed FROM pg_available_extension_versions WHERE name = 'pgmq';"
+        )
+        yield Finding("changed", "operators", "pgmq", detail, script=script)
     elif new:
         yield Finding("same", "operators", "pgmq", f"Both need pgmq {new} or newer.")
 
@@ -62,23 +67,40 @@ def _pgmq(base: Side, candidate: Side) -> Iterator[Finding]:
 def _migrations(base: Side, candidate: Side) -> Iterator[Finding]:
     """What there is to run for whoever has the base."""
     old, new = base.files, candidate.files
+    script = _diff(base, candidate)
     more = lacking(old, new)
     if more is None:
         detail = (
             f"The migrations of {base.label} are not the first of those of {candidate.label}: none"
             " lead from the one to the other."
         )
-        yield Finding("changed", "operators", "migrations", detail)
+        yield Finding("changed", "operators", "migrations", detail, script=script)
     elif more:
         names = ", ".join(file.name for file in more)
         detail = f"From {base.label} on there are {len(more)} to run: {names}."
-        yield Finding("changed", "operators", "migrations", detail)
+        yield Finding("changed", "operators", "migrations", detail, script=script)
     if changed := edited(old, new):
         detail = (
             f"{', '.join(changed)}: {candidate.label} has other files of these names. A database"
             f" that holds {base.label} has run them, and does not run them again."
         )
-        yield Finding("changed", "operators", "migrations that were edited", detail)
+        what = "migrations that were edited"
+        yield Finding("changed", "operators", what, detail, script=script)
+
+
+def _diff(base: Side, candidate: Side) -> str | None:
+    """Commands that show which files differ; None where one is neither a version nor a folder."""
+    lines, folders = [], []
+    for one in (base, candidate):
+        source = one.wanted.source
+        if source is None:
+            lines.append(shlex.join(["pgflow-ref", "core", "files", one.core, one.role]))
+            folders.append(one.role)
+        elif source.is_dir():
+            folders.append(str(source))
+        else:
+            return None
+    return "\n".join([*lines, shlex.join(["diff", "-rq", *folders])])
 
 
 def _installer(before: Report, after: Report) -> Iterator[Finding]:

@@ -107,9 +107,14 @@ def test_what_broke_has_a_script_that_shows_it(far: Verdict) -> None:
 
 
 def test_what_the_catalogs_and_the_model_have_found_can_be_run(far: Verdict) -> None:
-    # What the installer says before anything is there has none.
-    bare = {one.what for _, one in (*far.of("broken"), *far.of("changed")) if not one.script}
-    assert bare <= {"pgmq", "migrations"}
+    assert not [one.what for _, one in far.of("changed") if not one.script]
+    said = {one.what: one.script or "" for _, one in far.of("changed")}
+    assert said["migrations"].splitlines() == [
+        "pgflow-ref core files 0.5.0 base",
+        "pgflow-ref core files 0.8.1 candidate",
+        "diff -rq base candidate",
+    ]
+    assert "pg_available_extension_versions" in said["pgmq"]
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,21 @@ def test_a_terminal_has_what_broke_first_and_the_verdict_last() -> None:
     assert "SELECT 1;" in text
 
 
+def test_markdown_keeps_what_is_the_same_for_whoever_asks() -> None:
+    text = outputs.to_markdown(verdict(SAME, SAME, CHANGED))
+    before, _, same = text.partition("<details><summary>2 things that are as they were</summary>")
+    assert "It takes more." in before
+    assert "4 privileges" not in before
+    assert "4 privileges" in same.partition("</details>")[0]
+
+
+def test_markdown_says_in_what_a_script_is_written() -> None:
+    command = Finding("changed", "workers", "a", "b", script="./scripts/conformance")
+    text = outputs.to_markdown(verdict(CHANGED, command))
+    assert "```sql\nSELECT 1;" in text
+    assert "```sh\n./scripts/conformance" in text
+
+
 def test_markdown_numbers_its_scripts() -> None:
     text = outputs.to_markdown(verdict(SAME, CHANGED, BROKEN, facts={"seed": "7"}))
     assert text.startswith("## pgflow core 0.7.3 → 0.8.1: Broken\n")
@@ -176,6 +191,19 @@ def test_a_result_that_is_another_one(before: str, after: str, kind: str) -> Non
     if kind != "same":
         assert (found.case, found.script) == ("retry.attempts", "SELECT 1;")
         assert "The promise: A failing task" in found.detail
+
+
+def test_what_a_worker_does_not_support_is_told_once_for_each_reason() -> None:
+    def tried(name: str, outcome: str, why: str = "") -> Case:
+        return case(name, core="", outcome=outcome, problems=(why,) if why else ())
+
+    names, why = ("a.one", "a.two", "b.one"), "its client is not made for 0.8.1"
+    before = run(*(tried(name, "passed") for name in names))
+    after = run(*(tried(name, "unsupported", why) for name in names[:2]), tried("b.one", "failed"))
+    (both, failed) = of_cases(before, after, OLD, NEW)
+    assert (both.kind, both.what, both.case) == ("broken", "2 cases, deno", "a.one")
+    assert both.detail == f"passed before, unsupported now: {why}. The cases: a.one, a.two."
+    assert (failed.kind, failed.case) == ("broken", "b.one")
 
 
 def test_cases_of_one_core_alone_are_told_together() -> None:
