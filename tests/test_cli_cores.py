@@ -80,6 +80,13 @@ def test_a_file_that_was_changed_is_refused(command: str, core: Path) -> None:
     assert "--force installs it all the same" in result.stderr
 
 
+def test_up_makes_one_database_of_a_core(core: Path) -> None:
+    result = run("up", "--core", "0.8.1", "--core", core)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"0.8.1 and {core} are both core 0.8.1: give one of them" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_up_takes_a_changed_file_by_force(core: Path) -> None:
     last = max(core.iterdir())
     last.write_text(f"{last.read_text()}\n{NEXT_SQL}\n")

@@ -169,6 +169,13 @@ def test_a_path_that_leads_nowhere(name: str, tmp_path: Path) -> None:
         wanted(tmp_path / name)
 
 
+def test_a_path_that_cannot_be_looked_at_is_said() -> None:
+    name = f"./{'x' * 5000}"
+    for look in (wanted, wanted_pgmq):
+        with pytest.raises(SourceError, match=r"cannot be read: File name too long"):
+            look(name)
+
+
 def test_a_place_without_sql_and_a_file_that_is_no_archive(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="holds no file of SQL"):
         wanted(tmp_path)

@@ -161,9 +161,14 @@ def _databases(
     from pgflow_ref.errors import InstallRefused
 
     found = {core: None if core == "none" else installer.wanted(core) for core in cores}
-    for wanted in found.values():
+    by_label: dict[str, str] = {}
+    for core, wanted in found.items():
         if wanted is not None and wanted.altered and not force:
             raise InstallRefused(f"{wanted.altered[0]}; --force installs it all the same")
+        label = wanted.label if wanted else core
+        other = by_label.setdefault(label, core)
+        if other != core:
+            raise InstallRefused(f"{other} and {core} are both core {label}: give one of them")
     for wanted in found.values():
         label, url = wanted.label if wanted else "none", server.url()
         if len(cores) > 1:

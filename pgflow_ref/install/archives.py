@@ -45,6 +45,21 @@ def read_tar(path: Path, wants: Callable[[PurePosixPath], bool]) -> dict[PurePos
     return files
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a file or a directory.
+
+    Raises:
+        SourceError: nobody can tell: the way to it is closed, say, or its name too long.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+    return True
+
+
 def read_sized(path: Path, what: str = "a migration") -> bytes:
     """Read a file.
 

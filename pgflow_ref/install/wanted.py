@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pgflow_ref.errors import InstallRefused, SourceError
 from pgflow_ref.install import pins as pinned
 from pgflow_ref.install import sources, statements
-from pgflow_ref.install.archives import MOST, read_sized, read_tar
+from pgflow_ref.install.archives import MOST, is_there, read_sized, read_tar
 from pgflow_ref.install.sources import SqlFile, normal
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def wanted(text: str | Path) -> Wanted:
         version = release.version
         return Wanted(version, version, version, version)
     path = Path(text)
-    if not str(text) or not (path.exists() or is_path(str(text))):
+    if not str(text) or not (is_there(path) or is_path(str(text))):
         known = ", ".join(pins.releases)
         raise InstallRefused(
             f"pgflow core {str(text)!r} is not known; known are {known}, or give the path of a "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pgflow_ref.errors import InstallRefused, SourceError
 from pgflow_ref.install import pins as pinned
 from pgflow_ref.install import sources, statements
-from pgflow_ref.install.archives import read_sized
+from pgflow_ref.install.archives import is_there, read_sized
 from pgflow_ref.install.fetch import read_wheel
 from pgflow_ref.install.sources import SqlFile
 from pgflow_ref.install.wanted import is_path
@@ -96,7 +96,7 @@ def wanted_pgmq(text: str | Path) -> WantedPgmq:
     if release is not None:
         return WantedPgmq(release.version, release)
     path = Path(text)
-    if text and (path.exists() or is_path(str(text)) or path.suffix == ".whl"):
+    if text and (is_there(path) or is_path(str(text)) or path.suffix == ".whl"):
         return _at(path.resolve())
     if _VERSION.fullmatch(str(text)):
         return WantedPgmq(str(text))
