@@ -142,8 +142,18 @@ def case_of(runs: int = 3) -> Case:
 
 
 def _cross(place: Ground, adapter: Adapter, on: Side, say: Callable[[str], None]) -> Crossed:
-    say(f"{adapter.name} on core {on.label}")
-    folder = place.place(f"{adapter.name}-on-{on.label}")
+    """Try a worker on a core; what fails though no call was refused may be chance: once more."""
+    how = _once(place, adapter, on, say)
+    if how.works or how.refused or how.unsupported:
+        return how
+    return _once(place, adapter, on, say, "-again")
+
+
+def _once(
+    place: Ground, adapter: Adapter, on: Side, say: Callable[[str], None], suffix: str = ""
+) -> Crossed:
+    say(f"{adapter.name} on core {on.label}{', once more' if suffix else ''}")
+    folder = place.place(f"{adapter.name}-on-{on.label}{suffix}")
     trial = Trial(case_of(), [adapter], folder, place.session.patience, on.core)
     trial.run(place.cluster)
     said = [line for worker in trial.workers for line in worker.stderr().splitlines()]

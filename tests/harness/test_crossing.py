@@ -10,6 +10,7 @@ import pytest
 
 from conformance.harness.databases import Cluster, template_of
 from conformance.harness.trial import Trial
+from conformance.regress import crossing
 from conformance.regress.crossing import Crossed, case_of, findings, of_today
 from conformance.regress.dated import Calls, look
 from conformance.regress.findings import CannotRun
@@ -158,3 +159,25 @@ def test_a_worker_of_today(before: Crossed, after: Crossed, kind: str) -> None:
     assert found.kind == kind
     why = after if not after.works else before
     assert (why.unsupported or "".join(why.problems)) in found.detail
+
+
+# What may be chance.
+
+
+@pytest.mark.parametrize(
+    ("first", "tries"),
+    [
+        (WORKS, 1),
+        (Crossed(works=False, problems=("it was slow",)), 2),
+        (Crossed(works=False, refused=(READ,), problems=("nothing is done",)), 1),
+        (Crossed(works=False, unsupported="it is not made for it"), 1),
+    ],
+)
+def test_a_failure_without_a_reason_is_tried_once_more(
+    first: Crossed, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [first, WORKS]
+    monkeypatch.setattr(crossing, "_once", lambda *_: left.pop(0))
+    how = crossing._cross(*[None] * 4)  # type: ignore[arg-type]
+    assert len(left) == 2 - tries
+    assert how == (WORKS if tries == 2 else first)
