@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import traceback
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,7 +34,7 @@ from pgflow_ref.errors import PgflowError
 from pgflow_ref.install import wanted_pgmq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from conformance.regress.findings import Finding
     from conformance.regress.sides import Side
@@ -101,7 +102,7 @@ def check(choice: Choice, say: Callable[[str], None]) -> Verdict:
         subjects = Subjects(base, candidate, Cluster(server.url()), choice, say)
         for name in choice.parts:
             with _noted(name, failures):
-                parts[name] = PARTS[name](subjects)
+                parts[name] = _with_scripts(PARTS[name](subjects), name, choice)
         facts = {"PostgreSQL": server.version, "pgflow-ref": __version__}
     finally:
         server.stop()
@@ -125,6 +126,18 @@ def _noted(name: str, failures: dict[str, str]) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001  # what others have found, perhaps for long, is kept
         traceback.print_exc()
         failures[name] = f"a mistake of the check itself: {type(error).__name__}: {error}"
+
+
+def _with_scripts(found: Iterable[Finding], part: str, choice: Choice) -> list[Finding]:
+    """What differs and has no script of its own is shown by its part of the check, once more."""
+    command = ["./scripts/regress", choice.base, choice.candidate, "--only", part]
+    command += [f"--worker={name}" for name in choice.wish.workers]
+    command += [] if choice.pgmq is None else [f"--pgmq={choice.pgmq}"]
+    command += ["--force"] if choice.force else []
+    script = shlex.join([*command, f"--seed={choice.wish.seed}"])
+    return [
+        one if one.kind == "same" or one.script else replace(one, script=script) for one in found
+    ]
 
 
 def _catalogs(given: Subjects) -> list[Finding]:

@@ -198,3 +198,15 @@ def test_what_one_part_has_found_outlives_the_mistake_of_another(
     assert verdict.findings == (same,)
     assert verdict.failures == {"cases": "a mistake of the check itself: LookupError: nowhere"}
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_what_differs_without_a_script_is_shown_by_its_part_of_the_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bare = Finding("changed", "operators", "order", "Another one.")
+    found = [bare, replace(bare, script="SELECT 1;"), replace(bare, kind="same")]
+    monkeypatch.setattr(check, "PARTS", {"crossing": lambda _: found})
+    choice = Choice(OLD, NEW, ("crossing",), Wish(("my worker",), seed=7))
+    verdict = check.check(choice, lambda _: None)
+    command = f"./scripts/regress {OLD} {NEW} --only crossing '--worker=my worker' --seed=7"
+    assert [one.script for one in verdict.findings] == [command, "SELECT 1;", None]
