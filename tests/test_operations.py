@@ -394,12 +394,10 @@ def test_record(outcome: Completed | Failed, function: str, params: dict[str, ob
 
 
 def test_heartbeat() -> None:
-    plain, asking = ops.heartbeat(WORKER), ops.heartbeat(WORKER, deprecation=True)
-    assert "deprecated_at" not in plain.sql
-    assert asking.sql.endswith(" RETURNING deprecated_at IS NOT NULL")
-    assert plain.read([]) == ops.Pulse(is_there=False, is_deprecated=False)
-    assert plain.read([(False,)]) == ops.Pulse(is_there=True, is_deprecated=False)
-    assert asking.read([(True,)]) == ops.Pulse(is_there=True, is_deprecated=True)
+    operation = ops.heartbeat(WORKER)
+    assert operation.read([]) == ops.Pulse(is_there=False, is_deprecated=False)
+    assert operation.read([(False,)]) == ops.Pulse(is_there=True, is_deprecated=False)
+    assert operation.read([(True,)]) == ops.Pulse(is_there=True, is_deprecated=True)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def work(connection: Connection) -> None:
     core = execute(connection, probe())
     me = uuid4()
     execute(connection, ops.register_worker(me, FLOW, "me"))
-    execute(connection, ops.heartbeat(me, deprecation=core.deprecated_at))
+    execute(connection, ops.heartbeat(me))
     if core.stopped_at:
         execute(connection, ops.mark_stopped(me))
     assert execute(connection, ops.stored_flow(FLOW)) is not None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from pgflow_ref import Flow
+from pgflow_ref.install import pins, sources
 from tests.conftest import wait_until
 
 if TYPE_CHECKING:
@@ -156,6 +158,14 @@ def test_several_workers_recover_each_task_once(database: Database, work: Work) 
 # The database wants it to leave
 
 
+def upgrade(database: Database, old: str, new: str) -> None:
+    """Run the migrations that the old core lacks."""
+    base, files = (sources.core_files(pins.load().releases[core].files) for core in (old, new))
+    with psycopg.connect(database.url) as connection:
+        for file in files[len(base) :]:
+            connection.execute(file.text.encode())
+
+
 def test_a_deprecated_worker_finishes_what_it_has_and_leaves(
     newest: Database, work: Work, gate: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -202,6 +212,20 @@ def test_where_workers_are_marked_nobody_is_deprecated(database: Database, work:
     before = database.value(beat)
     wait_until(lambda: database.value(beat) > before)
     assert not working.is_over()
+
+
+def test_a_worker_notices_that_its_core_was_upgraded(
+    database: Database, work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its row cannot be marked any more, and may want it to leave from now on."""
+    working = work(database.add(job(attempt)), heartbeat_interval=0.1)
+    assert database.finish(database.start("flow")).output == {"work": 1}
+    upgrade(database, "0.5.0", "0.8.1")
+    assert database.finish(database.start("flow")).output == {"work": 1}
+    database.rows("UPDATE pgflow.workers SET deprecated_at = now()")
+    working.join()
+    assert "the database wants" in caplog.text
+    assert "mark the worker" not in caplog.text
 
 
 def test_a_worker_whose_row_is_gone_registers_again(

@@ -38,18 +38,16 @@ class Pulse(NamedTuple):
     is_deprecated: bool
 
 
-def heartbeat(worker_id: UUID, *, deprecation: bool = False) -> Operation[Pulse]:
-    """Give a sign of life.
+def heartbeat(worker_id: UUID) -> Operation[Pulse]:
+    """Give a sign of life, and hear whether the database wants this worker to leave.
 
-    Args:
-        worker_id: whose sign it is.
-        deprecation: whether workers have a `deprecated_at` (0.6 and newer).
+    Workers have a `deprecated_at` from core 0.6 on, and may get it while they run.
     """
     return Operation(
         "give a sign of life",
-        "UPDATE pgflow.workers SET last_heartbeat_at = clock_timestamp()"
-        " WHERE worker_id = %(worker_id)s RETURNING "
-        + ("deprecated_at IS NOT NULL" if deprecation else "false"),
+        "UPDATE pgflow.workers AS w SET last_heartbeat_at = clock_timestamp()"
+        " WHERE worker_id = %(worker_id)s"
+        " RETURNING to_jsonb(w) ->> 'deprecated_at' IS NOT NULL",
         {"worker_id": worker_id},
         lambda rows: Pulse(bool(rows), is_deprecated=bool(rows and rows[0][0])),
     )

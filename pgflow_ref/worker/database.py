@@ -17,6 +17,7 @@ from psycopg import errors as pg
 
 from pgflow_ref import operations as ops
 from pgflow_ref import protocol
+from pgflow_ref.capabilities import probe
 from pgflow_ref.connection import Line, execute_async, execute_together, is_passing
 from pgflow_ref.task import Failed, TaskKey
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from pgflow_ref.capabilities import Capabilities
     from pgflow_ref.config import WorkerConfig
     from pgflow_ref.task import Result
     from pgflow_ref.telling import Telling
@@ -64,7 +64,6 @@ class Database:
         self._config = config
         self._happened = happened
         self._telling = telling
-        self.capabilities: Capabilities | None = None
         self._beats = False
         self._sent: set[TaskKey] = set()  # results of which it is not known whether they arrived
         self._reads = False
@@ -88,12 +87,9 @@ class Database:
         """Give a sign of life, unless the last one is still under way."""
         if self._beats:
             return
-        assert self.capabilities is not None
         self._beats = True
         try:
-            deprecation = self.capabilities.deprecated_at
-            operation = ops.heartbeat(self._worker_id, deprecation=deprecation)
-            pulse = await execute_async(await self.pulse.open(), operation)
+            pulse = await execute_async(await self.pulse.open(), ops.heartbeat(self._worker_id))
             if not pulse.is_there:
                 log.warning("the row of worker %s is gone; it registers again", self._worker_id)
                 await self.register()
@@ -106,10 +102,10 @@ class Database:
 
     async def mark_stopped(self) -> None:
         """Mark the worker's row, where it can be."""
-        if self.capabilities is None or not self.capabilities.stopped_at:
-            return
         try:
-            await execute_async(await self.pulse.open(), ops.mark_stopped(self._worker_id))
+            connection = await self.pulse.open()
+            if (await execute_async(connection, probe())).stopped_at:
+                await execute_async(connection, ops.mark_stopped(self._worker_id))
         except Exception as error:  # noqa: BLE001  # the worker is over anyway
             log.warning("%s", _trouble("mark the worker as stopped", error))
 
@@ -207,13 +203,12 @@ class Database:
         self._happened(protocol.Recovered(time.monotonic(), count, chance))
 
     async def _recover(self) -> tuple[ops.Recovered, list[ops.RunEnd]]:
-        assert self.capabilities is not None
-        operation = ops.recover_stalled_tasks(
-            self._flow_slug,
-            self._config.stale_grace,
-            by_core=self.capabilities.requeue_stalled_tasks,
-        )
         connection = await self._reader.open()
+        # Each time: the core may have been upgraded since the last one.
+        core = await execute_async(connection, probe())
+        operation = ops.recover_stalled_tasks(
+            self._flow_slug, self._config.stale_grace, by_core=core.requeue_stalled_tasks
+        )
         if not self._telling:
             return await execute_async(connection, operation), []
         async with connection.transaction():

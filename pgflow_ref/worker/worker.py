@@ -197,7 +197,6 @@ class Worker:
         """Look at the database, and make the machine's first state from what it says."""
         connection = await self._database.pulse.open()
         capabilities = await execute_async(connection, probe())
-        self._database.capabilities = capabilities
         if self.config.compile_on_start:
             await self._compile(connection)
         await self._check_grants(connection)
