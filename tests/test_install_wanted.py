@@ -393,6 +393,18 @@ def test_pgmq_from_a_file(empty: str, tmp_path: Path) -> None:
     assert not install(empty).changed
 
 
+def test_a_pgmq_that_differs_only_in_its_comments(empty: str, tmp_path: Path) -> None:
+    known = sources.pgmq_files()[0].text
+    mine, other = tmp_path / "mine.sql", tmp_path / "other.sql"
+    mine.write_text(f"-- Ours.\n{known}")
+    other.write_text(f"-- Somebody else's.\n{known}")
+    assert install(empty, pgmq=str(mine)).changed
+    assert not install(empty, pgmq=str(mine)).changed
+    assert not install(empty, pgmq="1.11.1").changed
+    with pytest.raises(InstallRefused, match=r"holds pgmq 1\.11\.1, not other-"):
+        install(empty, pgmq=str(other))
+
+
 def test_a_pgmq_that_works_only_as_an_extension(empty: str, tmp_path: Path) -> None:
     (known,) = sources.pgmq_files()
     path = tmp_path / "pgmq.sql"

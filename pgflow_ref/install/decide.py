@@ -166,7 +166,8 @@ def _pgmq(
 def _other_pgmq(found: Found, wanted: WantedPgmq, pins: Pins) -> str | None:
     """Why the pgmq that is wanted cannot be had, if it cannot."""
     pgmq = found.pgmq
-    same = pgmq.version == wanted.label and pgmq.files in ("", wanted.digest)
+    file = "" if wanted.release else wanted.digest  # a known release is known by its catalog
+    same = pgmq.files == file if pgmq.files and file else pgmq.version == wanted.label
     if pgmq.kind != "none" and not same:
         return (
             f"the database holds pgmq {pgmq.version}, not {wanted.label}; use another database: "

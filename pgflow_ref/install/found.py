@@ -181,11 +181,13 @@ def _pgmq(read: Catalog, pins: Pins) -> PgmqFound:
         key=lambda candidate: len(candidate[0]),
     )
     difference, queue = nearest
-    if not difference:
-        return PgmqFound("plain", queue.version, read.message_columns)
     mark = marks.read(read.comments.get("pgmq", ""))
     if mark is not None and mark.catalog == marks.digest(read.pgmq):
-        return PgmqFound("plain", mark.label, read.message_columns, files=mark.files)
+        # A file may leave just what a pinned one leaves, as when it has other comments.
+        label = mark.label if difference else queue.version
+        return PgmqFound("plain", label, read.message_columns, files=mark.files)
+    if not difference:
+        return PgmqFound("plain", queue.version, read.message_columns)
     return PgmqFound("foreign", None, read.message_columns, difference)
 
 
