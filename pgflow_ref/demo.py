@@ -67,13 +67,16 @@ def confirm(deps: Any, ctx: Context) -> object:
     return {"order": order["id"], "total": deps["price"], **deps["stock"]}
 
 
-def run(url: str | None, console: Console, core: str = DEFAULT_CORE) -> Run:
+def run(
+    url: str | None, console: Console, core: str = DEFAULT_CORE, pgmq: str | None = None
+) -> Run:
     """Run the demo, and show it on the console; the run at its end.
 
     Args:
         url: a database with a core, or None for one of the demo's own.
         console: where it is shown.
         core: what is installed in that of its own: a version of the core, or a path.
+        pgmq: likewise; None for the usual one.
     """
     with ExitStack() as stack:
         stack.enter_context(silenced(FAILURES))  # the drawing shows them
@@ -83,7 +86,7 @@ def run(url: str | None, console: Console, core: str = DEFAULT_CORE) -> Run:
             url = server.url()
             found = wanted(core)
             # Nobody has anything in it; but files are to be what they say.
-            install(url, found, force=not found.altered, say=console.print)
+            install(url, found, pgmq=pgmq, force=not found.altered, say=console.print)
         with connect(url) as connection:
             execute(connection, probe())  # says so, where there is no core
             for statement in compile_flow(flow.shape):

@@ -103,3 +103,16 @@ def test_the_demo_runs_on_any_core(core: Path) -> None:
     result = run("demo", "--core", core, "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["status"] == "completed"
+
+
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_a_pgmq_that_cannot_be_had_is_refused(command: str) -> None:
+    result = run(command, "--pgmq", "1.4.4")
+    assert (result.returncode, "Traceback" in result.stderr) == (2, False)
+    assert "pgmq 1.4.4 is not known as plain SQL" in result.stderr
+
+
+def test_the_demo_runs_on_another_pgmq() -> None:
+    result = run("demo", "--pgmq", "1.13.0", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["status"] == "completed"

@@ -39,13 +39,16 @@ _MOST: Final = 3  # sentences of which the same advice is given
 @click.argument("command", nargs=-1, required=True, metavar="-- COMMAND…")
 @click.option("--core", default=CORE, metavar="VERSION or PATH", help=f"A core ({CORE}).")
 @click.option(
+    "--pgmq", metavar="VERSION or PATH", help="A pgmq, or the path of its pgmq.sql (1.11.1)."
+)
+@click.option(
     "--patience",
     default=1.0,
     type=click.FloatRange(min=0, min_open=True),
     metavar="FACTOR",
     help="How much longer to wait than usual.",
 )
-def check_adapter(command: tuple[str, ...], core: str, patience: float) -> None:
+def check_adapter(command: tuple[str, ...], core: str, pgmq: str | None, patience: float) -> None:
     """Say what an adapter gets wrong of the contract, before any case runs.
 
     COMMAND is the adapter's, to which one word is appended; or the name of one of the suite's own.
@@ -55,8 +58,8 @@ def check_adapter(command: tuple[str, ...], core: str, patience: float) -> None:
     console = Console(highlight=False)
     began = time.monotonic()
     try:
-        cores.check([core], None, force=False)
-        results = _check(_adapter(command), core, patience, console)
+        cores.check([core], pgmq, force=False)
+        results = _check(_adapter(command), core, pgmq, patience, console)
     except (AdapterError, CannotCheck, CoreError, PgflowError) as error:
         click.echo(f"the adapter cannot be checked: {error}", err=True)
         sys.exit(2)
@@ -81,7 +84,9 @@ def _adapter(command: tuple[str, ...]) -> Adapter:
     return Adapter("adapter", "", command)
 
 
-def _check(adapter: Adapter, core: str, patience: float, console: Console) -> list[Result]:
+def _check(
+    adapter: Adapter, core: str, pgmq: str | None, patience: float, console: Console
+) -> list[Result]:
     """Do all checks, and print what came of each as soon as it is over."""
     results = []
     status = console.status("starting PostgreSQL") if console.is_terminal else nullcontext()
@@ -94,7 +99,7 @@ def _check(adapter: Adapter, core: str, patience: float, console: Console) -> li
         cluster = Cluster(server.url())
         cluster.create(template_of(core))
         says(f"installing core {core}")
-        cores.put(cluster.url_of(template_of(core)), core)
+        cores.put(cluster.url_of(template_of(core)), core, pgmq)
         with opened(adapter, cluster, core, Path(folder), patience) as checkup:
             for result in check(checkup, says):
                 console.print(_shown(result))

@@ -24,11 +24,11 @@ _CORE = (
     "The version of pgflow's core; or the path of a directory of migrations, of a file of SQL or "
     "of a .tgz of @pgflow/core."
 )
+_PGMQ = "The version of pgmq, such as 1.13.0, or the path of its pgmq.sql"
 _pgmq_option = click.option(
     "--pgmq",
     metavar="VERSION or PATH",
-    help="The version of pgmq, such as 1.13.0, or the path of its pgmq.sql; else what is there, "
-    "what the server offers, or 1.11.1.",
+    help=f"{_PGMQ}; else what is there, what the server offers, or 1.11.1.",
 )
 _force_option = click.option(
     "--force",
@@ -200,12 +200,13 @@ def _create(url: str, name: str) -> str:
     metavar="VERSION or PATH",
     help=f"Without --url: {_CORE}",
 )
+@click.option("--pgmq", metavar="VERSION or PATH", help=f"Without --url: {_PGMQ}; else 1.11.1.")
 @click.option("--json", "as_json", is_flag=True, help="The run at its end as JSON; no drawing.")
-def demo(url: str | None, core: str, as_json: bool) -> None:
+def demo(*, url: str | None, core: str, pgmq: str | None, as_json: bool) -> None:
     """Run a small flow before your eyes."""
     from pgflow_ref import demo as show  # loads psycopg and asyncio
 
-    run = show.run(url, Console(quiet=as_json), core)
+    run = show.run(url, Console(quiet=as_json), core, pgmq)
     if as_json:
         say_json(run_data(run))
     sys.exit(0 if run.status == "completed" else 1)

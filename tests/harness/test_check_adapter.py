@@ -163,6 +163,7 @@ def test_the_command_says_what_is_wrong() -> None:
     [
         (("--", "/no/such"), "the adapter cannot be checked: adapter: cannot start /no/such hello"),
         (("--core", "0.1", "plain"), "0.1"),
+        (("--pgmq", "1.4.4", "plain"), "pgmq 1.4.4 is not known as plain SQL"),
         ((), "Missing argument"),
     ],
 )
