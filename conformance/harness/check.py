@@ -17,8 +17,9 @@ from conformance.harness.advice import Finding
 from conformance.harness.check_work import serves
 from conformance.harness.checkup import FLOW, INPUTS, OPTIONS, Checkup
 from conformance.harness.contract import VERSION, mistake
-from conformance.harness.processes import NotSupported, WorkerProblem, environment, run_word
+from conformance.harness.processes import NotSupported, WorkerProblem, environment
 from conformance.harness.values import same, show
+from conformance.harness.words import run_word
 from pgflow_ref.compile import compile_flow, from_json
 from pgflow_ref.json_contract import encode
 

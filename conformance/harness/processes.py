@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
 import subprocess
 import threading
 import time
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from tempfile import TemporaryFile
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from conformance.harness.adapters import Adapter, Hello
-from conformance.harness.contract import VERSION, mistake
+from conformance.harness.contract import VERSION
 from conformance.harness.kin import LONGEST_FILE, Kin
 from pgflow_ref.errors import NotJson
 from pgflow_ref.json_contract import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-    from typing_extensions import Self
+    from conformance.harness.adapters import Adapter
 
 READY_WITHIN: Final = 20.0  # seconds from the start of the process to its `ready`
 STOP_WITHIN: Final = 15.0  # seconds from SIGTERM to the end, with nothing left to do
-ONE_SHOT_WITHIN: Final = 60.0  # seconds for `compile` and `start`
-HELLO_WITHIN: Final = 20.0  # seconds for `hello`
 LINGER: Final = 1.0  # seconds for what a worker started to end after it
+UNSUPPORTED: Final = 3  # the exit code of what it cannot do
 _MOST_LINES: Final = 200_000  # of one worker
 _LONGEST_LINE: Final = 32 * 2**20  # bytes
 _MOST_BYTES: Final = 128 * 2**20  # of all lines of one worker
 _MOST_READ: Final = 2**20  # bytes of what it said to people that are looked at
 _MIB: Final = 2**20
-_UNSUPPORTED: Final = 3
 
 
 class WorkerProblem(Exception):
@@ -63,90 +58,6 @@ def environment(database_url: str | None, fixture: Path, *, pooled: bool = False
     if pooled:
         given["PGFLOW_POOLING"] = "transaction"
     return {**inherited, **given}
-
-
-class Word:
-    """A worker's command at `hello`, `compile` or `start`, from its start to its end.
-
-    Input and output are files and no pipes: a child that the command leaves behind would keep a
-    pipe open. Leaving the `with` block kills what is left.
-
-    Raises:
-        WorkerProblem: the command cannot be started.
-    """
-
-    def __init__(
-        self, adapter: Adapter, word: str, environ: Mapping[str, str], stdin: str = ""
-    ) -> None:
-        self._name = f"{adapter.name}: `{word}`"
-        with ExitStack() as stack:
-            given, self._stdout, self._stderr = (
-                stack.enter_context(TemporaryFile()) for _ in range(3)
-            )
-            given.write(stdin.encode())
-            given.seek(0)
-            self._kin = _spawn(
-                adapter, word, environ, stdin=given, stdout=self._stdout, stderr=self._stderr
-            )
-            stack.callback(self._kin.end)
-            self._stack = stack.pop_all()
-
-    def finish(self, within: float | None = None) -> str:
-        """Wait for its end; what it printed.
-
-        Raises:
-            NotSupported: it exited with 3.
-            WorkerProblem: it failed, or took too long.
-        """
-        try:
-            within = ONE_SHOT_WITHIN if within is None else within
-            code = self._kin.process.wait(within)
-        except subprocess.TimeoutExpired:
-            raise WorkerProblem(f"{self._name} was not over after {within:g} s") from None
-        for file, stream in (self._stdout, "stdout"), (self._stderr, "stderr"):
-            if file.seek(0, os.SEEK_END) >= LONGEST_FILE:
-                raise WorkerProblem(f"{self._name}: {_flood(stream)}")
-        if code == _UNSUPPORTED:
-            raise NotSupported(_text(self._stderr).strip())
-        if code != 0:
-            raise WorkerProblem(f"{self._name} exited with {code}: {_tail(_text(self._stderr))}")
-        if left := self._kin.left(LINGER):
-            raise WorkerProblem(f"{self._name}: {_left(left)}")
-        return _text(self._stdout)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-
-def run_word(adapter: Adapter, word: str, environ: Mapping[str, str], stdin: str = "") -> str:
-    """Run `compile` or `start` to its end; what it printed.
-
-    Raises:
-        NotSupported: it exited with 3.
-        WorkerProblem: it cannot be started, failed, or took too long.
-    """
-    with Word(adapter, word, environ, stdin) as started:
-        return started.finish()
-
-
-def introduced(adapter: Adapter) -> Adapter:
-    """The adapter with what its word `hello` says; as it is, if that says nothing sensible.
-
-    What is wrong with it then, `pgflow-conformance check-adapter` tells, and so does every case.
-    """
-    try:
-        with Word(adapter, "hello", environment(None, Path(os.devnull))) as started:
-            line = json.loads(started.finish(HELLO_WITHIN))
-    except (NotSupported, WorkerProblem, ValueError, RecursionError):
-        return adapter
-    if mistake("hello", line) is not None:
-        return adapter
-    known = tuple(line.get("capabilities", ()))
-    hello = Hello(line["name"], line["version"], line["handler_input"], known)
-    return replace(adapter, language=line["language"], hello=hello)
 
 
 @dataclass
@@ -200,7 +111,7 @@ class WorkerProcess:
             WorkerProblem: the command cannot be started.
         """
         with self.log.open("wb") as stderr:
-            self._kin = _spawn(
+            self._kin = spawn(
                 self.adapter,
                 "work",
                 self.environ,
@@ -244,15 +155,15 @@ class WorkerProcess:
                     self._reader.join(5)
                 if what():
                     return
-                if code == _UNSUPPORTED and self.worker_id is None:
+                if code == UNSUPPORTED and self.worker_id is None:
                     raise NotSupported(self.stderr().strip())
                 raise WorkerProblem(
                     f"{self.name}: it exited with {code} and did not {words}: "
-                    + _tail(self.stderr())
+                    + tail(self.stderr())
                 )
             if is_last:
                 raise WorkerProblem(
-                    f"{self.name}: it did not {words} within {seconds:g} s: {_tail(self.stderr())}"
+                    f"{self.name}: it did not {words} within {seconds:g} s: {tail(self.stderr())}"
                 )
             with self._changed:
                 self._changed.wait(0.1)
@@ -321,7 +232,7 @@ class WorkerProcess:
         self._look_around()
         if code != 0:
             self.problems.append(
-                f"{self.name}: it exited with {code} {since}: {_tail(self.stderr())}"
+                f"{self.name}: it exited with {code} {since}: {tail(self.stderr())}"
             )
         elif not self.of("stopped"):
             self.problems.append(f"{self.name}: it ended without saying stopped")
@@ -349,17 +260,19 @@ class WorkerProcess:
     def _look_around(self) -> None:
         """After its end: nothing that it started may be left, and its last lines are read."""
         assert self._kin is not None
-        if left := self._kin.left(LINGER):
-            self._complain(_left(left))
+        if left := left_behind(self._kin):
+            self._complain(left)
             self._kin.end()  # it may hold the pipe open, whose end is waited for
         self._look_for_a_flood()
         if self._reader is not None:
             self._reader.join(5)
 
     def _look_for_a_flood(self) -> None:
-        if not self._flooded and self.log.exists() and self.log.stat().st_size >= LONGEST_FILE:
+        if self._flooded or not self.log.exists():
+            return
+        if too_much := flood("stderr", self.log.stat().st_size):
             self._flooded = True
-            self._complain(_flood("stderr"))
+            self._complain(too_much)
 
     def _read(self) -> None:
         assert self._kin is not None
@@ -390,7 +303,8 @@ class WorkerProcess:
             self.problems.append(f"{self.name}: {what}")
 
 
-def _tail(text: str, lines: int = 5) -> str:
+def tail(text: str, lines: int = 5) -> str:
+    """The last lines of what it said to people, in one."""
     last = text.strip().splitlines()[-lines:]
     return " | ".join(last) if last else "(nothing on stderr)"
 
@@ -406,19 +320,29 @@ def _too_much(number: int, length: int, read: int) -> str | None:
     return None
 
 
-def _flood(stream: str) -> str:
+def flood(stream: str, size: int) -> str:
+    """What is wrong with so many bytes in a file of what it said; empty, if nothing is."""
+    if size < LONGEST_FILE:
+        return ""
     return f"it wrote {LONGEST_FILE // _MIB} MiB to {stream}, and no more is taken"
 
 
-def _left(commands: Sequence[str]) -> str:
+def left_behind(kin: Kin) -> str:
+    """What is wrong where something that it started outlasts it; empty, if nothing does."""
     most = 3
+    commands = kin.left(LINGER)
+    if not commands:
+        return ""
     more = f" and {len(commands) - most} more" if len(commands) > most else ""
     return f"it ended and left processes behind: {', '.join(commands[:most])}{more}"
 
 
-def _spawn(
-    adapter: Adapter, word: str, environ: Mapping[str, str], **files: int | IO[bytes]
-) -> Kin:
+def spawn(adapter: Adapter, word: str, environ: Mapping[str, str], **files: int | IO[bytes]) -> Kin:
+    """Start its command with a word.
+
+    Raises:
+        WorkerProblem: the command cannot be started.
+    """
     command = [*adapter.command, word]
     try:
         return Kin(command, environ, **files)
@@ -426,8 +350,3 @@ def _spawn(
         raise WorkerProblem(
             f"{adapter.name}: cannot start {shlex.join(command)}: {error}"
         ) from None
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")

@@ -16,8 +16,8 @@ from conformance.harness import cores, hosts, records, ways
 from conformance.harness.adapters import Adapter, Hello, find, prepare
 from conformance.harness.databases import CORE, template_of
 from conformance.harness.places import InPlace
-from conformance.harness.processes import introduced
 from conformance.harness.ways import DIRECT, Way
+from conformance.harness.words import introduced
 from pgflow_ref import __version__
 from pgflow_ref.install import inspect
 

@@ -24,8 +24,8 @@ from conformance.harness.adapters import Adapter, find
 from conformance.harness.cases import Case, RunOf
 from conformance.harness.databases import CORE, Cluster, template_of
 from conformance.harness.kin import Kin
-from conformance.harness.processes import introduced
 from conformance.harness.trial import Trial
+from conformance.harness.words import introduced
 from pgflow_ref import EmbeddedPostgres
 from pgflow_ref.install import install
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from conformance.harness import attaching
 from conformance.harness.contract import mistake
-from conformance.harness.processes import Word, WorkerProblem, WorkerProcess, environment
+from conformance.harness.processes import WorkerProblem, WorkerProcess, environment
+from conformance.harness.words import Word
 from pgflow_ref.errors import NotJson
 from pgflow_ref.json_contract import encode
 

@@ -23,11 +23,11 @@ from conformance.harness.processes import (
     WorkerProblem,
     WorkerProcess,
     environment,
-    run_word,
 )
 from conformance.harness.proxy import Proxy
 from conformance.harness.stage import Stage
 from conformance.harness.strikes import NEED_PROXY
+from conformance.harness.words import run_word
 from pgflow_ref.compile import compile_flow, to_json
 
 if TYPE_CHECKING:

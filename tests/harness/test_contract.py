@@ -16,9 +16,10 @@ from conformance.harness.adapters import WORKERS, Adapter, find, prepare
 from conformance.harness.cases import FIXTURES, load_all
 from conformance.harness.contract import Form, mistake
 from conformance.harness.databases import Database
-from conformance.harness.processes import environment, run_word
+from conformance.harness.processes import environment
 from conformance.harness.stage import Stage
 from conformance.harness.trial import Trial
+from conformance.harness.words import run_word
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from conformance.harness import kin, processes
+from conformance.harness import kin, processes, words
 from conformance.harness.adapters import Adapter, AdapterError, prepare
 from conformance.harness.processes import (
     NotSupported,
     WorkerProblem,
     WorkerProcess,
     environment,
-    run_word,
 )
+from conformance.harness.words import run_word
 from tests.harness.leftovers import DEATH, PATIENCE, alive, assert_nobody_left
 
 WRONG = Path(__file__).parent / "workers" / "wrong.py"
@@ -320,7 +320,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {str(REPOSITORY)!r})
 from conformance.harness.adapters import Adapter
-from conformance.harness.processes import WorkerProcess, environment, run_word
+from conformance.harness.processes import WorkerProcess, environment
+from conformance.harness.words import run_word
 environ = environment(None, Path({str(folder / "fixture.json")!r}))
 adapter = Adapter({way!r}, "python", {wrong(way).command!r})
 worker = WorkerProcess(adapter, environ, Path({str(folder / "log")!r}))
@@ -373,7 +374,7 @@ def test_a_word_that_cannot_be_done(environ: dict[str, str]) -> None:
 def test_a_word_that_is_never_over(
     way: str, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "ONE_SHOT_WITHIN", MOMENT)
+    monkeypatch.setattr(words, "ONE_SHOT_WITHIN", MOMENT)
     with pytest.raises(WorkerProblem, match=rf"{way}: `start` was not over after {MOMENT:g} s"):
         run_word(wrong(way), "start", environ)
     assert_gone_and_clean(tmp_path)

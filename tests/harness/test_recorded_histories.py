@@ -11,7 +11,7 @@ import pytest
 from conformance.harness.adapters import find
 from conformance.harness.cases import FIXTURES, load
 from conformance.harness.databases import Cluster, template_of
-from conformance.harness.processes import introduced
+from conformance.harness.words import introduced
 from conformance.histories import recording, scrub
 from conformance.histories.played import Played
 from conformance.histories.recording import HISTORIES, HistoryError, difference, path_of, written

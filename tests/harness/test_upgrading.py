@@ -11,7 +11,7 @@ import pytest
 from conformance.harness import eventlog, trespass
 from conformance.harness.adapters import find
 from conformance.harness.databases import Cluster, template_of
-from conformance.harness.processes import introduced
+from conformance.harness.words import introduced
 from conformance.regress import locks
 from conformance.regress.findings import CannotRun
 from conformance.regress.sides import lacking, side
