@@ -125,7 +125,9 @@ def test_a_worker_whose_user_may_do_nothing(database: Database, call: Call) -> N
     database.rows(f"CREATE USER nobody PASSWORD '{SECRET}'")
     try:
         url = make_conninfo(database.url, user="nobody", password=SECRET)
-        assert "permission denied" in told(call("worker", f"{FLOWS}:hello", "--url", url))
+        said = told(call("worker", f"{FLOWS}:hello", "--url", url))
+        assert "the user 'nobody' may not work on flow 'hello': missing is USAGE" in said
+        assert "`pgflow-ref roles --worker nobody" in said
     finally:
         database.rows("DROP USER nobody")
 
