@@ -50,7 +50,8 @@ BEGIN
         IF NEW.vt = 'infinity' THEN
             RETURN NULL;
         END IF;
-        hides := ceil(extract(epoch FROM NEW.vt - clock_timestamp()));
+        -- In tens: the server may be held up between the two clocks.
+        hides := 10 * round(extract(epoch FROM NEW.vt - clock_timestamp()) / 10);
     END IF;
     INSERT INTO conformance.changes (call, source, old, new, hidden) VALUES (
         coalesce(outermost, 'a statement'),
@@ -79,7 +80,7 @@ class Change:
         source: run, step, task, message, archive or sent.
         old: the row before, or None where it was inserted.
         new: the row after, or None where it was deleted.
-        hidden: of a message: for how many seconds it is hidden; below 1: it is not.
+        hidden: of a message: for how many seconds it is hidden, to the nearest ten; else 0 or less.
     """
 
     txid: int
