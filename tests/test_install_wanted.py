@@ -13,7 +13,16 @@ import pytest
 
 from pgflow_ref.embedded import EmbeddedPostgres
 from pgflow_ref.errors import InstallRefused, SourceError
-from pgflow_ref.install import inspect, install, pins, script, sources, wanted, wanted_pgmq
+from pgflow_ref.install import (
+    archives,
+    inspect,
+    install,
+    pins,
+    script,
+    sources,
+    wanted,
+    wanted_pgmq,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -185,6 +194,18 @@ def test_a_place_without_sql_and_a_file_that_is_no_archive(tmp_path: Path) -> No
     (tmp_path / "core.sql").write_bytes(b"\xff")
     with pytest.raises(SourceError, match="is not UTF-8"):
         wanted(tmp_path / "core.sql")
+
+
+def test_more_files_than_a_core_has_are_not_cut(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = folder(9)
+    files = {one.name: one.read_text() for one in place.iterdir()}
+    whole = archive(tmp_path / "core.tgz", "0.10.0", files)
+    monkeypatch.setattr(archives, "MOST", 8)
+    for path in (place, whole):
+        with pytest.raises(SourceError, match="holds more than 8 files of SQL: that is no core"):
+            wanted(path)
 
 
 # How it is installed

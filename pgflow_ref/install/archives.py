@@ -26,23 +26,35 @@ def read_tar(path: Path, wants: Callable[[PurePosixPath], bool]) -> dict[PurePos
         wants: whether a regular file of this name is wanted.
 
     Raises:
-        SourceError: it cannot be read, or a file in it is too large to be a migration.
+        SourceError: it cannot be read, a file in it is too large to be a migration, or there are
+            too many.
     """
     files: dict[PurePosixPath, bytes] = {}
     try:
         with tarfile.open(path, "r:*") as archive:
             for member in archive:
                 place = PurePosixPath(member.name)
-                if not (member.isfile() and wants(place)) or len(files) >= MOST:
+                if not (member.isfile() and wants(place)):
                     continue
                 if member.size > LARGEST:
                     raise SourceError(f"{member.name} in {path} is too large to be a migration")
                 opened = archive.extractfile(member)
                 assert opened is not None  # it is a regular file
                 files[place] = opened.read()
+                check_count(path, len(files))
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise SourceError(f"{path} cannot be read as a .tgz: {error}") from error
     return files
+
+
+def check_count(path: Path, count: int) -> None:
+    """Whether so many files may be those of a core.
+
+    Raises:
+        SourceError: they are too many; to run some of them would leave half a core.
+    """
+    if count > MOST:
+        raise SourceError(f"{path} holds more than {MOST} files of SQL: that is no core")
 
 
 def is_there(path: Path) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pgflow_ref.errors import InstallRefused, SourceError
 from pgflow_ref.install import pins as pinned
 from pgflow_ref.install import sources, statements
-from pgflow_ref.install.archives import MOST, is_there, read_sized, read_tar
+from pgflow_ref.install.archives import check_count, is_there, read_sized, read_tar
 from pgflow_ref.install.sources import SqlFile, normal
 
 if TYPE_CHECKING:
@@ -264,7 +264,9 @@ def _read(path: Path) -> tuple[dict[str, bytes], str | None]:
 def _read_folder(path: Path) -> tuple[dict[str, bytes], str | None]:
     places = [path, *(path / folder for folder in _FOLDERS), *sorted(path.rglob(_FOLDERS[0]))]
     for place in places:
-        files = {one.name: read_sized(one) for one in sorted(place.glob("*.sql"))[:MOST]}
+        there = sorted(place.glob("*.sql"))
+        check_count(place, len(there))
+        files = {one.name: read_sized(one) for one in there}
         if files:
             roots = (place, *place.parents[:3])
             about = next((one / "package.json" for one in roots if _is_file(one)), None)
