@@ -77,7 +77,7 @@ def test_a_patch_that_changes_nothing_passes(place: Place, patch: Path) -> None:
     ("arguments", "said"),
     [
         (["--core-patch=no-such-file.sql"], "no-such-file.sql cannot be read"),
-        (["--core=0.4.0"], "there is no profile of core '0.4.0'; known are 0.5.0"),
+        (["--core=0.4.0"], "pgflow core '0.4.0' is not known; known are 0.5.0"),
         (["--replay=nonsense"], "this is no history"),
     ],
 )

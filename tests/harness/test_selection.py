@@ -164,7 +164,7 @@ def test_every_case_can_be_explained() -> None:
     ("arguments", "words"),
     [
         (["--no-such-option"], "unrecognized arguments: --no-such-option"),
-        (["--core=0.4.0"], "there is no profile of core '0.4.0'; known are 0.5.0"),
+        (["--core=0.4.0"], "pgflow core '0.4.0' is not known; known are 0.5.0"),
         (["conformance/no_such_file.py"], "there is no conformance/no_such_file.py"),
         (["conformance/compile", "-n0", "-k", "no_such_thing"], "/ 0 selected"),
         (["--list", "--explain"], "expected one argument"),
