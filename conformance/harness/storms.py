@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from conformance.harness import databases, strikes
-from conformance.harness.processes import WorkerProblem
+from conformance.harness.processes import WorkerProblem, WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -298,10 +298,20 @@ class Storm:
             if worker.gone or code is None:
                 continue
             worker.gone = True
-            if worker.adapter.name not in self.supervised or worker.worker_id is None:
+            if not self._may_exit(worker):
                 raise WorkerProblem(f"{worker.name}: it exited with {code} in the storm")
             strikes.note(self.stage, role, _EXITED)
             self.stage.begin(role)
+
+    def _may_exit(self, worker: WorkerProcess) -> bool:
+        """Whether it is begun again. One that only begins has not been hit by anything.
+
+        Except behind a pooler: what hits one worker's connection hits whoever was lent it since,
+        and who finds the server gone is turned away after it has come back as well.
+        """
+        if worker.worker_id is None:
+            return self.stage.database.way.is_pooled
+        return worker.adapter.name in self.supervised
 
     def _end_what_is_due(self) -> None:
         now = time.monotonic()

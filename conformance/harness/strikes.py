@@ -179,26 +179,6 @@ def restart(stage: Stage, mode: str) -> None:
 
     server.restart(mode, have_found_it_gone)
     stage.database.close()  # not before: this connection holds the gate shut
-    if stage.database.way.is_pooled:
-        _wait_to_be_let_in(stage.database.worker_url)
-
-
-def _wait_to_be_let_in(url: str) -> None:
-    """Wait until a pooler that has found the server gone looks for it again.
-
-    Till then it turns everybody away, and a worker that only begins may give up.
-    """
-    give_up_at = time.monotonic() + _COMES_BACK_WITHIN
-    while True:
-        is_last = time.monotonic() > give_up_at
-        try:
-            with psycopg.connect(url, autocommit=True) as connection:
-                connection.execute("SELECT 1")
-                return
-        except psycopg.OperationalError:
-            if is_last:
-                raise
-            time.sleep(_LOOK_EVERY)
 
 
 def _at_the_gate(stage: Stage) -> list[str]:
