@@ -32,13 +32,13 @@ def problems(
         workers: who took part.
         events: what happened in the database.
         tasks: all that there are in the database.
-        excused: whether something was done to a worker, so that it may have had no time to call a
-            handler for a task that it had started.
+        excused: whether something was done to a worker, so that it may have had no time to say that
+            it is ready, or to call a handler for a task that it had started.
         unknown: steps that only the database has, so that nobody has a handler to call.
     """
     for worker in workers:
-        yield from _order(worker)
-    ids = Counter(worker.worker_id for worker in workers)
+        yield from _order(worker, excused=excused)
+    ids = Counter(worker.worker_id for worker in workers if worker.worker_id is not None)
     yield from (
         f"{count} workers say that they are {one}" for one, count in ids.items() if count > 1
     )
@@ -46,14 +46,15 @@ def problems(
     yield from _calls(workers, known, tasks, excused=excused)
 
 
-def _order(worker: WorkerProcess) -> Iterator[str]:
+def _order(worker: WorkerProcess, *, excused: bool) -> Iterator[str]:
     """`hello`, `ready`, any number of `call`, `stopped`; what is missing is noticed elsewhere."""
     kinds = [str(line.get("type")) for line in worker.lines]
     known = [kind for kind in kinds if kind in _RANK]
     if known != sorted(known, key=_RANK.__getitem__):
         yield f"{worker.name}: its lines are not in the order hello, ready, call, stopped"
+    gave_up = excused and "ready" not in kinds
     for kind in ("hello", "ready"):
-        if kinds.count(kind) != 1:
+        if kinds.count(kind) != 1 and not (gave_up and kinds.count(kind) == 0):
             yield f"{worker.name}: it said {kind} {kinds.count(kind)} times"
     for form in ("hello", "ready", "stopped"):
         for line in worker.of(form):

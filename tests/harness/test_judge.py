@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conformance.harness import lines
 from conformance.harness.adapters import Adapter
 from conformance.harness.cases import Case, RunOf
 from conformance.harness.invariants import TaskId
@@ -527,6 +528,28 @@ def test_lines_out_of_order_are_a_problem(name: str) -> None:
     first = worker("w1")
     first.lines[:] = LINES[name]
     assert problems(seen(workers=(first, GOOD.workers[1])))
+
+
+@pytest.mark.parametrize(
+    ("said", "excused", "is_wrong"),
+    [
+        ([], True, False),
+        ([HELLO], True, False),
+        ([HELLO], False, True),
+        ([READY], True, True),
+        ([HELLO, READY], False, False),
+    ],
+)
+def test_only_who_had_no_time_may_not_become_ready(
+    said: list[dict[str, Any]], excused: bool, is_wrong: bool
+) -> None:
+    several = [worker("w1"), worker("w2")]
+    for number, one in enumerate(several):
+        one.lines[:] = [
+            line | {"worker_id": f"w{number}"} if line is READY else line for line in said
+        ]
+    found = list(lines.problems(several, (), (), excused=excused))
+    assert bool(found) is is_wrong, found
 
 
 # A worker that is stopped during work.
