@@ -52,7 +52,7 @@ def to_markdown(run: Run) -> str:
         groups=list(dict.fromkeys(case.group for case in run.cases)),
         outcomes=OUTCOMES,
         failures=run.failures[:_FAILURES],
-        known=[case for case in run.cases if case.outcome == "deviation"],
+        known=run.known(),
         losses=run.harmed(),
         ways=len({loss.route for loss in run.losses}),
         rows=_ROWS,

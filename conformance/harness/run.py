@@ -46,6 +46,7 @@ SYMBOLS: Final[dict[Outcome, str]] = dict(zip(WORDS, "✓✗≈↑○!", strict=
 
 ALWAYS: Final = frozenset[Outcome]({"passed", "failed"})
 """What is said even of a run in which it did not come."""
+CONTROL: Final = "control group"
 TOGETHER: Final = "in a fleet"
 ALONE: Final = "no worker"
 
@@ -132,15 +133,26 @@ class Run:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What results are counted under: each worker alone, fleets, the core without any."""
-        there = {column(case) for case in self.cases}
-        return tuple(name for name in (*self.workers, TOGETHER, ALONE) if name in there)
+        """What results are counted under: each worker alone, the control group, fleets, none."""
+        there = {self.column(case) for case in self.cases}
+        return tuple(name for name in (*self.workers, CONTROL, TOGETHER, ALONE) if name in there)
+
+    def column(self, case: Case) -> str:
+        """What a result is counted under.
+
+        Its worker, if that is one whom the run is about; the many of the control group together.
+        """
+        if len(case.workers) != 1:
+            return TOGETHER if case.workers else ALONE
+        (name,) = case.workers
+        about = {worker.name for worker in self.suite.workers} if self.suite else set()
+        return name if name in about or not about else CONTROL
 
     def cells(self) -> dict[tuple[str, str], Counter[Outcome]]:
         """How often each outcome came, by group and column; groups in the order of their cases."""
         cells: dict[tuple[str, str], Counter[Outcome]] = {}
         for case in self.cases:
-            cells.setdefault((case.group, column(case)), Counter())[case.outcome] += 1
+            cells.setdefault((case.group, self.column(case)), Counter())[case.outcome] += 1
         return cells
 
     def matrix(self) -> dict[tuple[str, str], Counter[Outcome]]:
@@ -149,7 +161,7 @@ class Run:
         for core in self.cores:
             for case in self.cases:
                 if case.core == core:
-                    cells.setdefault((core, column(case)), Counter())[case.outcome] += 1
+                    cells.setdefault((core, self.column(case)), Counter())[case.outcome] += 1
         return cells
 
     def unsupported(self) -> dict[str, list[Case]]:
@@ -159,6 +171,21 @@ class Run:
             if case.outcome == "unsupported":
                 found.setdefault("; ".join(case.problems) or "no reason was given", []).append(case)
         return dict(sorted(found.items(), key=lambda pair: -len(pair[1])))
+
+    def known(self) -> list[tuple[Case, str]]:
+        """The known deviations: the first result of each, and all cores on which it showed.
+
+        Of a run on one core these are none, since it goes without saying.
+        """
+        found: dict[tuple[object, ...], list[Case]] = {}
+        for case in self.cases:
+            if case.outcome == "deviation":
+                found.setdefault((case.id, case.workers, case.deviation), []).append(case)
+        several = len(self.cores) > 1
+        return [
+            (cases[0], ", ".join(dict.fromkeys(case.core for case in cases)) if several else "")
+            for cases in found.values()
+        ]
 
     @property
     def failures(self) -> tuple[Case, ...]:
@@ -260,13 +287,6 @@ def kin(name: str, workers: Collection[str]) -> str:
     """
     of, _, number = name.rpartition("-")
     return of if name not in workers and of in workers and number.isdigit() else name
-
-
-def column(case: Case) -> str:
-    """What a result is counted under: its worker, or that there were several, or none."""
-    if len(case.workers) == 1:
-        return case.workers[0]
-    return TOGETHER if case.workers else ALONE
 
 
 def fleet(workers: Sequence[str]) -> str:

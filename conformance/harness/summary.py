@@ -262,7 +262,7 @@ def _shares(run: Run) -> Group | None:
             bar.append(fills[name][0] * cells, style=fills[name][1])
         total = sum(work.values())
         said = " | ".join(f"{n:,} ({percent(n / total)})" for n in work.values())
-        grid.add_row(_text(case.id), bar, Text(said))
+        grid.add_row(_text(run.name(case)), bar, Text(said))
     return Group(legend, grid)
 
 
@@ -284,13 +284,14 @@ def split(tasks: Mapping[str, int], cells: int) -> dict[str, int]:
 
 
 def _deviations(run: Run) -> Table | None:
-    known = [case for case in run.cases if case.outcome == "deviation"]
+    known = run.known()
     if not known:
         return None
     grid = grid_of(1, None)
-    for case in known:
+    for case, cores in known:
         reason = case.deviation.reason if case.deviation else "no reason is recorded"
-        said = f"{run.name(case)}, {fleet(case.workers)}: {reason}"
+        on = f" on {cores}" if cores else ""
+        said = f"{case.id}{on}, {fleet(case.workers)}: {reason}"
         grid.add_row(*(_text(cell, "dim") for cell in (SYMBOLS["deviation"], said)))
     return grid
 

@@ -131,6 +131,28 @@ class TestSummary:
         )
         assert "By core" not in text_of([SUITE, case(), END])
 
+    def test_a_large_control_group_takes_one_column(self) -> None:
+        """Else tables of forty columns would have no room for a single letter."""
+        suite = replace(SUITE, cores=(SUITE.cores[0], Core("next-1", "1.11.1")))
+        wrong = [
+            case(f"control.{number}", group="control", workers=(f"wrong-in-way-{number}",))
+            for number in range(40)
+        ]
+        text = text_of([suite, case("a.b"), case("a.b", core="next-1"), *wrong, END])
+        rows = [line.split() for line in text.splitlines()]
+        assert ["group", "deno", "control", "group"] in rows
+        assert ["control", "·", "40"] in rows
+        assert ["next-1", "1", "·"] in rows
+
+    def test_a_deviation_on_several_cores_is_told_once(self) -> None:
+        suite = replace(SUITE, cores=(SUITE.cores[0], Core("next-1", "1.11.1")))
+        cores = ("0.5.0", "next-1")
+        known = [case(core=core, outcome="deviation", deviation=KNOWN) for core in cores]
+        stream: list[Record] = [suite, *known, END]
+        (said,) = re.findall(r"^ *≈ .*: .*", text_of(stream), re.MULTILINE)
+        assert "on 0.5.0, next-1, deno: " in said
+        assert " on 0.5.0, next-1 | deno |" in markdown.to_markdown(Run.of(stream))
+
     def test_order(self) -> None:
         text = text_of(everything(), reports=["build/report.html"])
         parts = ("What ran", "Results", "Who did", "Known deviations", "CASE.FAILED".lower())
