@@ -18,6 +18,7 @@ _LIMITS: Final[dict[str, tuple[float, float]]] = {
     # option: least, most
     "max_concurrency": (1, 10_000),
     "batch_size": (1, 10_000),
+    "recorders": (1, 16),
     "min_poll_interval": (0.001, 300),
     "max_poll_interval": (0.001, 300),
     "visibility_timeout": (1, 2**31 - 1),
@@ -33,7 +34,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "sync_handlers": get_args(SyncHandlers),
 }
 _LONG: Final = 10**100
-_WHOLE: Final = frozenset({"max_concurrency", "batch_size", "visibility_timeout"})
+_WHOLE: Final = frozenset({"max_concurrency", "batch_size", "recorders", "visibility_timeout"})
 _MAY_BE_NONE: Final = frozenset({"visibility_timeout", "recovery_interval"})
 
 
@@ -44,6 +45,9 @@ class WorkerConfig:
     Attributes:
         max_concurrency: tasks at once, 1 to 10,000.
         batch_size: messages per read, 1 to 10,000; never more than there are free slots.
+        recorders: connections that record results, 1 to 16. Each records, in one transaction, what
+            is ready when it is free. One is enough until the server's share of recording is more
+            than one of its processors can do.
         min_poll_interval: the shortest wait after a read that found nothing, up to 300.
         max_poll_interval: the longest such wait, up to 300. Each wait is drawn at random between
             the shortest and three times the one before.
@@ -86,6 +90,7 @@ min_poll_interval (9) is longer than max_poll_interval (5.0)
 
     max_concurrency: int = 10
     batch_size: int = 10
+    recorders: int = 1
     min_poll_interval: float = 1.0
     max_poll_interval: float = 5.0
     visibility_timeout: int | None = None

@@ -72,9 +72,14 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The results that were sent are in the database, or were no longer this worker's to give."""
+    """The results that were sent are in the database, or were no longer this worker's to give.
+
+    Attributes:
+        lane: that of their `Record`.
+    """
 
     now: float
+    lane: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +88,12 @@ class NotRecorded:
 
     Attributes:
         refusal: why the database will never take them, or None where trying again may help.
+        lane: that of their `Record`.
     """
 
     now: float
     refusal: str | None = None
+    lane: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +220,14 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Record these results in one transaction, then say `Recorded` or `NotRecorded`."""
+    """Record these results in one transaction, then say `Recorded` or `NotRecorded`.
+
+    Attributes:
+        lane: which of the worker's `recorders` does it, from 0; one that does nothing else.
+    """
 
     results: tuple[Result, ...]
+    lane: int = 0
 
 
 @dataclass(frozen=True, slots=True)

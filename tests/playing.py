@@ -43,8 +43,8 @@ def result(of: Task, outcome: Outcome = OK) -> Result:
     return Result(of, outcome)
 
 
-def record(*tasks: Task, outcome: Outcome = OK) -> Record:
-    return Record(tuple(result(one, outcome) for one in tasks))
+def record(*tasks: Task, outcome: Outcome = OK, lane: int = 0) -> Record:
+    return Record(tuple(result(one, outcome) for one in tasks), lane)
 
 
 def finished(now: float, of: Task, outcome: Outcome = OK) -> Finished:

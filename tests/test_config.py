@@ -13,6 +13,7 @@ INFINITY, NAN = float("inf"), float("nan")
 LIMITS: dict[str, tuple[float, float]] = {
     "max_concurrency": (1, 10_000),
     "batch_size": (1, 10_000),
+    "recorders": (1, 16),
     "min_poll_interval": (0.001, 300),
     "max_poll_interval": (0.001, 300),
     "visibility_timeout": (1, 2**31 - 1),
@@ -28,7 +29,7 @@ CHOICES = {
     "sync_handlers": ("threads", "processes"),
 }
 MAY_BE_NONE = {"visibility_timeout", "recovery_interval"}
-WHOLE = {"max_concurrency", "batch_size", "visibility_timeout"}
+WHOLE = {"max_concurrency", "batch_size", "recorders", "visibility_timeout"}
 # So that the other of the two is no second problem.
 WIDE: dict[str, Any] = {"min_poll_interval": 0.001, "max_poll_interval": 300}
 
@@ -48,6 +49,7 @@ def test_defaults() -> None:
     assert dataclasses.asdict(WorkerConfig()) == {
         "max_concurrency": 10,
         "batch_size": 10,
+        "recorders": 1,
         "min_poll_interval": 1.0,
         "max_poll_interval": 5.0,
         "visibility_timeout": None,

@@ -456,13 +456,19 @@ def waiting(database: Database) -> int:
     return count
 
 
-def recording(database: Database) -> ops.Operation[Any]:
-    """A task is claimed; what records its result."""
+def recording(database: Database) -> list[ops.Operation[Any]]:
+    """A task is claimed; what records its result, in one transaction."""
     worker = database.value("SELECT gen_random_uuid()")
     execute(database.connection, ops.register_worker(worker, "order", "order"))
     execute(database.connection, ops.start_tasks("order", [1], worker))
     (key,) = execute(database.connection, ops.claimed_tasks("order", [1], worker)).values()
-    return ops.record(Result(Task(key, "order", 1, "{}"), Completed("1")), worker)
+    result = Result(Task(key, "order", 1, "{}"), Completed("1"))
+    run_ids = [key.run_id]
+    return [
+        ops.hold_runs(run_ids),
+        ops.hold_tasks(run_ids, worker),
+        ops.record([result], worker),
+    ]
 
 
 @pytest.mark.parametrize("deletes", ["delete_flow", "upsert_flow"])
@@ -475,7 +481,7 @@ def test_a_result_that_is_being_recorded_is_waited_for(
     plain = {"steps": [{"slug": "z"}]} if deletes == "upsert_flow" else {}
     thread = threading.Thread(target=getattr(pgflow, deletes), args=["order"], kwargs=plain)
     with psycopg.connect(core.url) as worker:
-        assert execute(worker, record) is not None
+        assert [execute(worker, operation) for operation in record][-1]
         thread.start()
         wait_until(lambda: waiting(core) == 1)
     thread.join(PATIENCE)
@@ -486,11 +492,12 @@ def test_a_result_that_is_being_recorded_is_waited_for(
 def test_a_result_that_comes_too_late_finds_nothing(core: Database, way: Way) -> None:
     core.add(a_flow("a", "b"))
     core.start("order")
-    record, taken = recording(core), []
+    record = recording(core)
+    taken: list[object] = []
 
     def late() -> None:
         with psycopg.connect(core.url) as worker:
-            taken.append(execute(worker, record))
+            taken.extend(execute(worker, operation) for operation in record)
 
     thread = threading.Thread(target=late)
     with way.connect(core.url) as mine:
@@ -499,7 +506,7 @@ def test_a_result_that_comes_too_late_finds_nothing(core: Database, way: Way) ->
         wait_until(lambda: waiting(core) == 1)
         mine.commit()
     thread.join(PATIENCE)
-    assert taken == [None]
+    assert taken == [{}, None, {}]
 
 
 def test_a_run_that_is_started_meanwhile_is_deleted_too(core: Database, pgflow: Any) -> None:

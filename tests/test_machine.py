@@ -171,6 +171,54 @@ def test_results_that_are_ready_together_are_recorded_together_one_batch_at_a_ti
     )
 
 
+def test_what_happened_at_once_is_taken_in_together() -> None:
+    events = (finished(0.1, ONE), finished(0.2, TWO), Woke(0.3), finished(0.3, THREE))
+    state, commands = step(calm(ONE, TWO, THREE), *events)
+    assert commands == [record(ONE, TWO, THREE)]
+    assert state.now == 0.3
+
+
+def test_results_are_recorded_side_by_side_where_there_are_several_recorders() -> None:
+    play(
+        calm(ONE, TWO, THREE, task(9), recorders=2),
+        (finished(0.1, ONE), [record(ONE)]),
+        (finished(0.2, TWO), [record(TWO, lane=1)]),
+        (finished(0.3, THREE), []),  # both have something to do
+        (finished(0.3, task(9)), []),
+        (Recorded(0.4, lane=1), [record(THREE, task(9), lane=1)]),
+        (Recorded(0.5), []),
+        (Recorded(0.6, lane=1), []),
+    )
+
+
+def test_a_batch_that_one_recorder_is_refused_is_taken_apart_by_both() -> None:
+    play(
+        calm(task(9), ONE, TWO, THREE, recorders=2),
+        (finished(0.1, task(9)), [record(task(9))]),
+        (finished(0.1, ONE), [record(ONE, lane=1)]),
+        (finished(0.1, TWO), []),
+        (finished(0.1, THREE), []),
+        (Recorded(0.2, lane=1), [record(TWO, THREE, lane=1)]),
+        (Recorded(0.3), []),
+        (NotRecorded(0.4, "no", lane=1), [record(TWO), record(THREE, lane=1)]),
+        (Recorded(0.5), []),
+        (
+            NotRecorded(0.6, "no", lane=1),
+            [record(THREE, outcome=Failed("Output cannot be stored: no"))],
+        ),
+    )
+
+
+def test_while_the_database_is_away_all_recorders_wait() -> None:
+    play(
+        calm(ONE, TWO, recorders=2),
+        (finished(0.1, ONE), [record(ONE)]),
+        (NotRecorded(0.2), []),
+        (finished(0.25, TWO), []),
+        (Woke(0.31), [record(ONE, TWO)]),
+    )
+
+
 def refused_together(**options: Any) -> State:
     """A batch of three has been refused; the first of them is on its way alone."""
     return play(
@@ -780,7 +828,7 @@ def stubborn(state: State, event: Event) -> tuple[State, list[Command]]:
 
 def repeating(state: State, event: Event) -> tuple[State, list[Command]]:
     if isinstance(event, Recorded):
-        state = state._replace(outbox=state.outbox + state.recording)
+        state = state._replace(outbox=state.outbox + state.recording.get(0, ()))
     return step(state, event)
 
 

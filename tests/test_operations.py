@@ -58,8 +58,9 @@ def every(text: str, number: int, uuid: UUID) -> list[Operation[Any]]:
         ops.read_messages(text, number, number),
         ops.start_tasks(text, [number], uuid),
         ops.claimed_tasks(text, [number], uuid),
-        ops.record(Result(task, Completed(text)), uuid),
-        ops.record(Result(task, Failed(text)), uuid),
+        ops.hold_runs([uuid]),
+        ops.hold_tasks([uuid], uuid),
+        ops.record([Result(task, Completed(text)), Result(task, Failed(text))], uuid),
         ops.recover_stalled_tasks(text, number, by_core=False),
         ops.recover_stalled_tasks(text, number, by_core=True),
         ops.attempts_now([task.key], uuid),
@@ -374,23 +375,23 @@ def test_a_claim_is_what_both_say() -> None:
     assert ops.claim("f", {}, {}) == ()
 
 
-@pytest.mark.parametrize(
-    ("outcome", "function", "params"),
-    [
-        (Completed("[1]"), "complete_task", {"output": "[1]"}),
-        (Completed(None), "complete_task", {"output": None}),
-        (Failed("no"), "fail_task", {"message": "no"}),
-    ],
-)
-def test_record(outcome: Completed | Failed, function: str, params: dict[str, object]) -> None:
-    operation = ops.record(Result(TASK, outcome), WORKER)
-    assert f"pgflow.{function}(" in operation.sql
-    owner = {"run_id": RUN_ID, "step_slug": "s", "task_index": 4, "attempt": 2, "worker_id": WORKER}
-    assert operation.params == {**owner, **params}
-    answer = operation.read([("started", "completed", None)])
-    assert answer == ops.Answer("started", ops.Now("completed", None))
-    assert operation.read([("failed", None, None)]) == ops.Answer("failed", None)
-    assert operation.read([]) is None
+def test_record() -> None:
+    outcomes = (Completed("[1]"), Completed(None), Failed("no"))
+    operation = ops.record([Result(TASK, outcome) for outcome in outcomes], WORKER)
+    assert operation.params == {
+        "runs": [RUN_ID] * 3,
+        "steps": ["s"] * 3,
+        "indexes": [4] * 3,
+        "attempts": [2] * 3,
+        "outputs": ["[1]", None, None],
+        "messages": [None, None, "no"],
+        "worker_id": WORKER,
+    }
+    key = (RUN_ID, "s", 4, 2)
+    answer = operation.read([(*key, "completed", None)])
+    assert answer == {TASK.key: ops.Now("completed", None)}
+    assert operation.read([(*key, None, None)]) == {TASK.key: None}
+    assert operation.read([]) == {}
 
 
 def test_heartbeat() -> None:
@@ -417,13 +418,12 @@ def test_what_the_database_made_of_a_result(
     assert ops.Now(status, None).has(outcome) is accepted
 
 
-@pytest.mark.parametrize("outcome", [Completed("1"), Failed("no")])
-def test_only_the_owner_of_an_attempt_records_it(outcome: Completed | Failed) -> None:
-    sql = ops.record(Result(TASK, outcome), WORKER).sql
-    for condition in ("attempts_count = %(attempt)s", "last_worker_id = %(worker_id)s"):
+def test_only_the_owner_of_an_attempt_records_it() -> None:
+    sql = ops.record([Result(TASK, Completed("1"))], WORKER).sql
+    for condition in ("attempts_count = g.attempt", "last_worker_id = %(worker_id)s"):
         assert condition in sql
     assert sql.startswith("WITH mine AS MATERIALIZED (")
-    assert " FROM mine m LEFT JOIN LATERAL pgflow." in sql
+    assert " FROM mine m LEFT JOIN LATERAL (" in sql
 
 
 @pytest.mark.parametrize(

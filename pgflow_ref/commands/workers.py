@@ -27,6 +27,7 @@ _OFF: Final = "off"
 _OPTIONS: Final[tuple[tuple[str, Any, str], ...]] = (
     ("max-concurrency", int, "Tasks at once."),
     ("batch-size", int, "Messages per read."),
+    ("recorders", int, "Connections that record results."),
     ("min-poll-interval", float, "Seconds to wait after an empty read, at least."),
     ("max-poll-interval", float, "Seconds to wait after an empty read, at most."),
     (

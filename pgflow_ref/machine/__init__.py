@@ -1,6 +1,6 @@
 """The worker as a state machine: what it knows, what happened, and so what to do.
 
-    state, commands = step(state, event)
+    state, commands = step(state, *events)
 
 There is no clock here, no connection and no thread. The shell (`worker/`) performs commands and
 reports what came of them as events, each with the time at which it was seen; chance is an input as

@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 
 from pgflow_ref.execute import timed_out
 from pgflow_ref.machine.state import longer
-from pgflow_ref.protocol import Abandon, Command, Finished, NotRecorded, Record
-from pgflow_ref.task import Completed, Failed, Outcome, Result, Task
+from pgflow_ref.protocol import Abandon, Command, Finished, NotRecorded, Record, Recorded
+from pgflow_ref.task import Completed, Failed, Result
 
 if TYPE_CHECKING:
     from pgflow_ref.machine.state import Plan, State
 
 
-def settle(state: State, task: Task, outcome: Outcome) -> State:
-    """A task has its outcome."""
-    running = {key: other for key, other in state.running.items() if key != task.key}
-    return state._replace(running=running, outbox=(*state.outbox, Result(task, outcome)))
+def settle(state: State, *results: Result) -> State:
+    """Tasks have their outcomes."""
+    running = dict(state.running)
+    for result in results:
+        running.pop(result.task.key, None)
+    return state._replace(running=running, outbox=(*state.outbox, *results))
 
 
 def take_in_outcome(state: State, event: Finished) -> State:
@@ -25,20 +27,22 @@ def take_in_outcome(state: State, event: Finished) -> State:
     if running is None:
         return state  # its time was over before; that is recorded already
     late = state.now >= running.deadline
-    return settle(state, running.task, timed_out(running.timeout) if late else event.outcome)
+    outcome = timed_out(running.timeout) if late else event.outcome
+    return settle(state, Result(running.task, outcome))
 
 
-def take_in_recorded(state: State) -> State:
+def take_in_recorded(state: State, event: Recorded) -> State:
     """A batch is in the database: its slots are free, and there may be work that it made."""
-    made_work = any(_may_make_work(state.plan, result) for result in state.recording)
+    results = state.recording[event.lane]
+    made_work = any(_may_make_work(state.plan, result) for result in results)
     poll_at = state.now if made_work or state.free <= 0 else state.poll_at
-    return state._replace(recording=(), record_retry=0.0, poll_at=poll_at)
+    return _leave(state, event.lane)._replace(record_retry=0.0, poll_at=poll_at)
 
 
 def take_in_refusal(state: State, event: NotRecorded, commands: list[Command]) -> State:
     """A batch is not in the database."""
-    results = state.recording
-    state = state._replace(recording=())
+    results = state.recording[event.lane]
+    state = _leave(state, event.lane)
     if event.refusal is not None:
         return _take_apart(state, results, event.refusal, commands)
     if state.is_out_of_time:
@@ -65,12 +69,25 @@ def _take_apart(
 
 def record(state: State, commands: list[Command]) -> State:
     """Record what is ready, if it is time to."""
-    if not state.outbox or state.recording or state.now < state.record_at:
+    if not state.outbox or state.now < state.record_at:
         return state
-    batch = state.outbox[:1] if state.apart else state.outbox
-    commands.append(Record(batch))
-    outbox, apart = state.outbox[len(batch) :], max(0, state.apart - 1)
-    return state._replace(recording=batch, outbox=outbox, apart=apart)
+    for lane in state.free_lanes:
+        batch = state.outbox[:1] if state.apart else state.outbox
+        if batch:
+            commands.append(Record(batch, lane))
+            state = state._replace(
+                recording={**state.recording, lane: batch},
+                outbox=state.outbox[len(batch) :],
+                apart=max(0, state.apart - 1),
+            )
+    return state
+
+
+def _leave(state: State, lane: int) -> State:
+    """Nothing is on its way in this lane any more."""
+    recording = dict(state.recording)
+    del recording[lane]
+    return state._replace(recording=recording)
 
 
 def _may_make_work(plan: Plan, result: Result) -> bool:

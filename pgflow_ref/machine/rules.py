@@ -1,4 +1,4 @@
-"""One step of the machine: take in what happened, then decide what follows."""
+"""A step of the machine: take in what happened, then decide what follows."""
 
 from __future__ import annotations
 
@@ -34,13 +34,19 @@ from pgflow_ref.protocol import (
     TasksClaimed,
     Woke,
 )
+from pgflow_ref.task import Result
 
 if TYPE_CHECKING:
     from pgflow_ref.task import Task
 
 
-def step(state: State, event: Event) -> tuple[State, list[Command]]:
-    """Take in one event; return the new state and what is to be done now, in order.
+def step(state: State, *events: Event) -> tuple[State, list[Command]]:
+    """Take in what happened; return the new state and what is to be done now, in order.
+
+    Args:
+        state: what the worker knows.
+        events: one, or all that happened since the last step, in order. Results that are ready
+            together are recorded together, so a shell gives all that it has at once.
 
     Example:
         >>> from pgflow_ref.config import WorkerConfig
@@ -55,7 +61,8 @@ def step(state: State, event: Event) -> tuple[State, list[Command]]:
         [Heartbeat(), Read(quantity=10, visibility_timeout=62, wait=0)]
     """
     commands: list[Command] = []
-    state = _take_in(state._replace(now=max(state.now, event.now)), event, commands)
+    for event in events:
+        state = _take_in(state._replace(now=max(state.now, event.now)), event, commands)
     return _decide(state, commands), commands
 
 
@@ -63,14 +70,16 @@ def wake_at(state: State) -> float | None:
     """When the machine wants to see a `Woke`, if nothing else happens before."""
     if state.phase not in (Phase.RUNNING, Phase.STOPPING):
         return None
-    times = [state.heartbeat_at, *(running.deadline for running in state.running.values())]
+    times = [state.heartbeat_at]
+    if state.running:
+        times.append(state.overdue_at)
     if state.phase is Phase.RUNNING:
         times.append(state.listen_at)
         if not state.reading:
             times.append(state.recover_at)
     if state.can_read:
         times.append(state.poll_at)
-    if state.outbox and not state.recording:
+    if state.outbox and state.free_lanes:
         times.append(state.record_at)
     if state.stop_by is not None and state.running:
         times.append(state.stop_by)
@@ -96,7 +105,7 @@ def _take_in(  # noqa: C901, PLR0911, PLR0912  # one case for each event
         case Finished():
             return results.take_in_outcome(state, event)
         case Recorded():
-            return results.take_in_recorded(state)
+            return results.take_in_recorded(state, event)
         case NotRecorded():
             return results.take_in_refusal(state, event, commands)
         case Recovered():
@@ -124,12 +133,13 @@ def _begin(state: State) -> State:
 
 def _take_in_tasks(state: State, event: TasksClaimed, commands: list[Command]) -> State:
     if state.is_out_of_time:
-        for task in event.tasks:
-            state = results.settle(state, task, STOPPED)
-        return state
+        return results.settle(state, *(Result(task, STOPPED) for task in event.tasks))
     commands.extend(Run(task) for task in event.tasks)
     started = {task.key: _running(state, task) for task in event.tasks}
-    return state._replace(running={**state.running, **started})
+    overdue_at = min((one.deadline for one in started.values()), default=NEVER)
+    return state._replace(
+        running={**state.running, **started}, overdue_at=min(state.overdue_at, overdue_at)
+    )
 
 
 def _running(state: State, task: Task) -> Running:
@@ -186,13 +196,14 @@ def _look_for_work(state: State, commands: list[Command]) -> State:
 
 
 def _end_overdue(state: State, commands: list[Command]) -> State:
-    for running in list(state.running.values()):
-        if running.deadline <= state.now:
-            outcome = timed_out(running.timeout)
-        elif state.is_out_of_time:
-            outcome = STOPPED
-        else:
-            continue
-        commands.append(Cancel(running.task))
-        state = results.settle(state, running.task, outcome)
-    return state
+    if state.now < state.overdue_at and not state.is_out_of_time:
+        return state
+    over = [
+        Result(running.task, timed_out(running.timeout) if late else STOPPED)
+        for running in state.running.values()
+        if (late := running.deadline <= state.now) or state.is_out_of_time
+    ]
+    commands.extend(Cancel(result.task) for result in over)
+    state = results.settle(state, *over)
+    left = (running.deadline for running in state.running.values())
+    return state._replace(overdue_at=min(left, default=NEVER))

@@ -64,6 +64,7 @@ class Running:
 
 
 _NOTHING: Final[Mapping[TaskKey, Running]] = MappingProxyType({})
+_NOWHERE: Final[Mapping[int, tuple[Result, ...]]] = MappingProxyType({})
 
 
 class State(NamedTuple):
@@ -83,8 +84,9 @@ class State(NamedTuple):
     notified_at: float = -NEVER
     heard: bool = False  # of an insert that the read on its way may not have seen
     running: Mapping[TaskKey, Running] = _NOTHING
+    overdue_at: float = NEVER  # no deadline of those that run is before this
     outbox: tuple[Result, ...] = ()
-    recording: tuple[Result, ...] = ()
+    recording: Mapping[int, tuple[Result, ...]] = _NOWHERE  # by lane; those that do something
     apart: int = 0  # how many of the outbox's first results are recorded alone: refused together
     record_at: float = 0.0
     record_retry: float = 0.0
@@ -95,8 +97,15 @@ class State(NamedTuple):
     @property
     def free(self) -> int:
         """How many more tasks may be claimed: one is held until its result is recorded."""
-        held = len(self.running) + len(self.outbox) + len(self.recording)
+        recording = sum(len(results) for results in self.recording.values())
+        held = len(self.running) + len(self.outbox) + recording
         return self.plan.config.max_concurrency - held
+
+    @property
+    def free_lanes(self) -> list[int]:
+        """Those that may record."""
+        lanes = range(self.plan.config.recorders)
+        return [lane for lane in lanes if lane not in self.recording]
 
     @property
     def is_out_of_time(self) -> bool:

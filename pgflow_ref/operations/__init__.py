@@ -70,13 +70,14 @@ from pgflow_ref.operations.signals import (
     visible_in,
 )
 from pgflow_ref.operations.tasks import (
-    Answer,
     Now,
     Pulse,
     attempts_now,
     claim,
     claimed_tasks,
     heartbeat,
+    hold_runs,
+    hold_tasks,
     mark_stopped,
     read_messages,
     record,
@@ -86,7 +87,6 @@ from pgflow_ref.operations.tasks import (
 
 __all__ = [
     "NO_NOTIFY",
-    "Answer",
     "FlowHealth",
     "FlowOverview",
     "Grant",
@@ -126,6 +126,8 @@ __all__ = [
     "get_run_with_states",
     "get_step_output",
     "heartbeat",
+    "hold_runs",
+    "hold_tasks",
     "listen",
     "lock_flow",
     "lock_notifications",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from pgflow_ref.operations.operation import Operation, as_int, as_uuid, nothing
-from pgflow_ref.task import Completed, Result, Task, TaskInput, TaskKey
+from pgflow_ref.task import Completed, Failed, Result, Task, TaskInput, TaskKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -156,66 +156,93 @@ class Now(NamedTuple):
         return self.status in {"queued", "failed"}
 
 
-class Answer(NamedTuple):
-    """What the database said to a result that was this worker's to give.
+def hold_runs(run_ids: Sequence[UUID]) -> Operation[dict[UUID, str]]:
+    """Lock runs whose tasks' results are to be recorded; their statuses.
 
-    Attributes:
-        run_status: of the run before; where it was `started`, this result may have ended it.
-        now: the task afterwards, or None where the core did not say.
+    `complete_task` and `fail_task` do it first as well, each for its run. Here it is done for all,
+    in the order of their ids: two workers that record results of the same runs never wait for each
+    other in a circle. To be run in the transaction of the results, and before `hold_tasks`.
     """
-
-    run_status: str
-    now: Now | None
-
-
-def record(result: Result, worker_id: UUID) -> Operation[Answer | None]:
-    """Complete or fail a task, if it is still this worker's; else None.
-
-    The core takes a result from anyone. A worker that was away for long, or that does not know
-    whether its last call went through, could so end an attempt that is not its own. Run and task
-    are locked first, in the order in which `complete_task` and `fail_task` lock them.
-    """
-    key, outcome = result.task.key, result.outcome
-    params: dict[str, object] = {
-        "run_id": key.run_id,
-        "step_slug": key.step_slug,
-        "task_index": key.task_index,
-        "attempt": key.attempt,
-        "worker_id": worker_id,
-    }
-    if isinstance(outcome, Completed):
-        return Operation(
-            "complete a task",
-            _MINE + "LEFT JOIN LATERAL pgflow.complete_task("
-            "m.run_id, m.step_slug, m.task_index, %(output)s::jsonb) t ON true",
-            {**params, "output": outcome.output},
-            _answer,
-        )
     return Operation(
-        "fail a task",
-        _MINE + "LEFT JOIN LATERAL pgflow.fail_task("
-        "m.run_id, m.step_slug, m.task_index, %(message)s::text) t ON true",
-        {**params, "message": outcome.message},
-        _answer,
+        "lock runs",
+        "SELECT run_id, status FROM pgflow.runs WHERE run_id = ANY(%(runs)s::uuid[])"
+        " ORDER BY run_id FOR UPDATE",
+        {"runs": run_ids},
+        lambda rows: {as_uuid(row[0]): str(row[1]) for row in rows},
     )
 
 
-_MINE: Final = (
-    "WITH mine AS MATERIALIZED (SELECT t.run_id, t.step_slug, t.task_index, r.status AS run_status"
-    " FROM pgflow.runs r JOIN pgflow.step_tasks t USING (run_id)"
-    " WHERE r.run_id = %(run_id)s AND t.step_slug = %(step_slug)s"
-    " AND t.task_index = %(task_index)s AND t.status = 'started'"
-    " AND t.attempts_count = %(attempt)s AND t.last_worker_id = %(worker_id)s"
-    " FOR UPDATE OF r, t) SELECT m.run_status, t.status, t.error_message FROM mine m "
+def hold_tasks(run_ids: Sequence[UUID], worker_id: UUID) -> Operation[None]:
+    """Lock what this worker has in the locked runs: nobody takes it away while it is recorded."""
+    return Operation(
+        "lock tasks",
+        "SELECT FROM pgflow.step_tasks WHERE run_id = ANY(%(runs)s::uuid[])"
+        " AND status = 'started' AND last_worker_id = %(worker_id)s"
+        " ORDER BY run_id, step_slug, task_index FOR UPDATE",
+        {"runs": run_ids, "worker_id": worker_id},
+        nothing,
+    )
+
+
+def record(results: Sequence[Result], worker_id: UUID) -> Operation[dict[TaskKey, Now | None]]:
+    """Complete or fail tasks that are still this worker's; others are left out, also of the answer.
+
+    The core takes a result from anyone. A worker that was away for long, or that does not know
+    whether its last call went through, could so end an attempt that is not its own. Runs and tasks
+    are locked before this (`hold_runs`, `hold_tasks`), by statements of their own: where a row was
+    waited for, PostgreSQL joins it once more with what was locked beside it, and it forgets rows
+    that come out of `unnest`.
+
+    One statement for all of them, since the client's share of a statement for each is what most
+    of a worker's time would go to (docs/performance.md). Should the database refuse one, none is
+    recorded.
+
+    Returns:
+        How each task is afterwards, or None where the core did not say.
+    """
+    keys = [result.task.key for result in results]
+    outcomes = [result.outcome for result in results]
+    return Operation(
+        "record results",
+        _RECORD,
+        {
+            "runs": [key.run_id for key in keys],
+            "steps": [key.step_slug for key in keys],
+            "indexes": [key.task_index for key in keys],
+            "attempts": [key.attempt for key in keys],
+            "outputs": [one.output if isinstance(one, Completed) else None for one in outcomes],
+            "messages": [one.message if isinstance(one, Failed) else None for one in outcomes],
+            "worker_id": worker_id,
+        },
+        lambda rows: {_task_key(row): _now(row) for row in rows},
+    )
+
+
+_RECORD: Final = (
+    "WITH mine AS MATERIALIZED (SELECT g.*"
+    " FROM unnest(%(runs)s::uuid[], %(steps)s::text[], %(indexes)s::integer[],"
+    " %(attempts)s::integer[], %(outputs)s::text[], %(messages)s::text[])"
+    " AS g (run_id, step_slug, task_index, attempt, output, message)"
+    " JOIN pgflow.step_tasks t ON t.run_id = g.run_id AND t.step_slug = g.step_slug"
+    " AND t.task_index = g.task_index AND t.attempts_count = g.attempt"
+    " WHERE t.status = 'started' AND t.last_worker_id = %(worker_id)s"
+    " ORDER BY g.run_id, g.step_slug, g.task_index)"
+    " SELECT m.run_id, m.step_slug, m.task_index, m.attempt, t.status, t.error_message"
+    " FROM mine m LEFT JOIN LATERAL (SELECT c.status, c.error_message FROM"
+    " pgflow.complete_task(m.run_id, m.step_slug, m.task_index, m.output::jsonb) c"
+    " WHERE m.message IS NULL UNION ALL SELECT f.status, f.error_message FROM"
+    " pgflow.fail_task(m.run_id, m.step_slug, m.task_index, m.message) f"
+    " WHERE m.message IS NOT NULL) t ON true"
 )
 
 
-def _answer(rows: Sequence[Row]) -> Answer | None:
-    if not rows:
-        return None
-    run_status, status, error_message = rows[0]
-    now = None if status is None else Now(str(status), error_message)  # type: ignore[arg-type]
-    return Answer(str(run_status), now)
+def _task_key(row: Row) -> TaskKey:
+    return TaskKey(as_uuid(row[0]), str(row[1]), as_int(row[2]), as_int(row[3]))
+
+
+def _now(row: Row) -> Now | None:
+    status, error_message = row[4:]
+    return None if status is None else Now(str(status), error_message)  # type: ignore[arg-type]
 
 
 def attempts_now(keys: Sequence[TaskKey], worker_id: UUID) -> Operation[dict[TaskKey, Now]]:
@@ -240,7 +267,7 @@ def attempts_now(keys: Sequence[TaskKey], worker_id: UUID) -> Operation[dict[Tas
             "worker_id": worker_id,
         },
         lambda rows: {
-            TaskKey(as_uuid(row[0]), str(row[1]), as_int(row[2]), as_int(row[3])): Now(*row[4:])  # type: ignore[arg-type]
+            _task_key(row): Now(*row[4:])  # type: ignore[arg-type]
             for row in rows
         },
     )

@@ -1,7 +1,8 @@
 """What a worker asks of its database, and what it makes of the answers: events for the machine.
 
-Three connections: whatever a claim or a record waits for, a sign of life is given in time. Reads,
-claims and recoveries share one, since the machine sends one at a time; results have their own.
+Three connections or more: whatever a claim or a record waits for, a sign of life is given in time.
+Reads, claims and recoveries share one, since the machine sends one at a time; each recorder has one
+to itself.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Database:
     ) -> None:
         self.pulse = Line(url, prepare=prepare)
         self._reader = Line(url, prepare=prepare)
-        self._recorder = Line(url, prepare=prepare)
+        self._recorders = [Line(url, prepare=prepare) for _ in range(config.recorders)]
         self._flow_slug = flow_slug
         self._worker_id = worker_id
         self._config = config
@@ -72,7 +73,7 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
-        for line in (self.pulse, self._reader, self._recorder):
+        for line in (self.pulse, self._reader, *self._recorders):
             await line.close()
 
     # The worker's row
@@ -219,53 +220,54 @@ class Database:
 
     # Results
 
-    async def record(self, results: tuple[Result, ...]) -> None:
+    async def record(self, command: protocol.Record) -> None:
         """Record results in one transaction."""
-        # In the order of runs, so that two workers that record results of the same runs lock them
-        # in the same order and never wait for each other in a circle.
-        ordered = sorted(results, key=lambda result: result.task.key)
-        operations: list[ops.Operation[Any]] = [
-            ops.record(result, self._worker_id) for result in ordered
-        ]
-        if self._telling:
-            operations.append(ops.ended_runs(_runs(ordered)))
+        results, line = command.results, self._recorders[command.lane]
+        keys = [result.task.key for result in results]
         try:
-            answers = await execute_together(await self._recorder.open(), operations)
+            was, given, ends = await self._record(line, results)
         except Exception as error:  # noqa: BLE001  # the machine decides what becomes of results
             log.warning("%s", _trouble(f"record {len(results)} results", error))
             refusal = None if is_passing(error) else _first_line(error)
             if refusal is None:  # then they may be in the database for all that
-                self._sent.update(result.task.key for result in results)
-            self._happened(protocol.NotRecorded(time.monotonic(), refusal))
+                self._sent.update(keys)
+            self._happened(protocol.NotRecorded(time.monotonic(), refusal, command.lane))
             return
-        ends: list[ops.RunEnd] = answers.pop() if self._telling else []
-        given: dict[TaskKey, ops.Answer | None] = {
-            result.task.key: answer for result, answer in zip(ordered, answers, strict=True)
-        }
-        was_going = {
-            key.run_id for key, answer in given.items() if answer and answer.run_status == "started"
-        }
+        was_going = {run_id for run_id, status in was.items() if status == "started"}
         ends = [end for end in ends if end.run_id in was_going]
-        now = {key: answer.now for key, answer in given.items() if answer and answer.now}
-        unclear = [
-            key for key, answer in given.items() if key not in now and (answer or key in self._sent)
-        ]
+        now = {key: one for key, one in given.items() if one}
+        unclear = [key for key in keys if key not in now and (key in given or key in self._sent)]
         if unclear:
-            more, ended = await self._look(unclear)
+            more, ended = await self._look(line, unclear)
             now.update(more)
             ends.extend(end for end in ended if end.run_id not in was_going)
-        self._happened(protocol.Recorded(time.monotonic()))
-        for result in ordered:
+        self._happened(protocol.Recorded(time.monotonic(), command.lane))
+        for result in results:
             self._report(result, now.get(result.task.key))
         for end in ends:
             self._telling.run_ended(end)
 
+    async def _record(
+        self, line: Line, results: tuple[Result, ...]
+    ) -> tuple[dict[UUID, str], dict[TaskKey, ops.Now | None], list[ops.RunEnd]]:
+        """How their runs were, what became of them, and, if one listens, the runs that are over."""
+        run_ids = sorted({result.task.key.run_id for result in results})
+        operations: list[ops.Operation[Any]] = [
+            ops.hold_runs(run_ids),
+            ops.hold_tasks(run_ids, self._worker_id),
+            ops.record(results, self._worker_id),
+        ]
+        if self._telling:
+            operations.append(ops.ended_runs(run_ids))
+        was, _, given, *ends = await execute_together(await line.open(), operations)
+        return was, given, ends[0] if ends else []
+
     async def _look(
-        self, keys: Sequence[TaskKey]
+        self, line: Line, keys: Sequence[TaskKey]
     ) -> tuple[dict[TaskKey, ops.Now], list[ops.RunEnd]]:
         """What became of results, where the database did not say, and the runs that they ended."""
         try:
-            connection = await self._recorder.open()
+            connection = await line.open()
             now = await execute_async(connection, ops.attempts_now(keys, self._worker_id))
             if not now or not self._telling:
                 return now, []
@@ -297,10 +299,6 @@ class Database:
     def _drop(self, result: Result, why: str) -> None:
         log.warning("result of %s is dropped: %s", result.task, why)
         self._telling.dropped(result.task)
-
-
-def _runs(results: Sequence[Result]) -> list[UUID]:
-    return sorted({result.task.key.run_id for result in results})
 
 
 def _trouble(what: str, error: Exception) -> str:

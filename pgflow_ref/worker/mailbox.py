@@ -19,7 +19,8 @@ class Mailbox:
     """Events in the order in which they happened. Open while the worker runs in its loop."""
 
     def __init__(self) -> None:
-        self._events: asyncio.Queue[protocol.Event] = asyncio.Queue()
+        self._events: list[protocol.Event] = []
+        self._waiter: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()  # over `_loop`
 
@@ -35,7 +36,9 @@ class Mailbox:
 
     def put(self, event: protocol.Event) -> None:
         """Something happened; to be called in the loop."""
-        self._events.put_nowait(event)
+        self._events.append(event)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def call(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         """Do this in the loop, from any thread; nothing, where there is no loop."""
@@ -43,17 +46,31 @@ class Mailbox:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(lambda: work(*args, **kwargs))
 
-    async def next(self, wake_at: float | None) -> protocol.Event:
-        """The next event, or `Woke` when it is the time (`time.monotonic`) to wake."""
-        if wake_at is None or not self._events.empty():
-            return await self._events.get()
-        # Not asyncio.wait_for: it makes a task for each event.
-        delay = max(0.0, wake_at - time.monotonic())
-        timer = asyncio.get_running_loop().call_later(delay, self._wake)
+    async def next(self, wake_at: float | None) -> list[protocol.Event]:
+        """All events that wait; if none do, the next, or `Woke` at the time to wake.
+
+        The time is one of `time.monotonic`, or None to wait for an event however long that takes.
+
+        Who waited is woken at the end of the turn of the loop, with all that happened in it.
+        """
+        if not self._events:
+            await self._wait(wake_at)
+        events, self._events = self._events, []
+        return events
+
+    async def _wait(self, wake_at: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = None
+        if wake_at is not None:
+            # Not asyncio.wait_for: it makes a task for each event.
+            timer = loop.call_later(max(0.0, wake_at - time.monotonic()), self._wake)
         try:
-            return await self._events.get()
+            await self._waiter
         finally:
-            timer.cancel()
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
 
     def _wake(self) -> None:
         self.put(protocol.Woke(time.monotonic()))

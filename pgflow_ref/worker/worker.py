@@ -256,12 +256,12 @@ class Worker:
                     self._perform(command)
             if state.phase is machine.Phase.STOPPED:
                 break
-            event = await self._mailbox.next(machine.wake_at(state))
+            events = await self._mailbox.next(machine.wake_at(state))
             if self._fault is not None:
                 raise self._fault
-            if isinstance(event, protocol.Deprecated):
+            if any(isinstance(event, protocol.Deprecated) for event in events):
                 self._deprecated()
-            state, commands = machine.step(state, event)
+            state, commands = machine.step(state, *events)
         # What is still under way belongs to the end: the last heartbeat, the mark.
         await asyncio.gather(*self._jobs)
 
@@ -301,8 +301,8 @@ class Worker:
                 await database.read(command)
             case protocol.Claim(message_ids=message_ids):
                 await database.claim(message_ids)
-            case protocol.Record(results=results):
-                await database.record(results)
+            case protocol.Record():
+                await database.record(command)
             case protocol.Heartbeat():
                 await database.heartbeat()
             case protocol.Recover():

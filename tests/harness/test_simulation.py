@@ -384,8 +384,8 @@ def _put(tx: Transaction, task: TaskRow) -> None:
 def forgetful(state: State, event: Event) -> tuple[State, list[Command]]:
     """What could not be recorded is forgotten."""
     if isinstance(event, NotRecorded):
-        state = state._replace(recording=())
-        return machine.step(state, Recorded(event.now))
+        state = state._replace(recording={event.lane: ()})
+        return machine.step(state, Recorded(event.now, event.lane))
     return machine.step(state, event)
 
 
