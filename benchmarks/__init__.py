@@ -1,0 +1,1 @@
+"""What this project promises about its speed, measured; `scripts/bench` runs it."""

@@ -1,0 +1,96 @@
+"""Measure what this project promises about its speed; `scripts/bench` runs it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks import machine, page, plots, tables
+from benchmarks.bed import make_bed
+from benchmarks.book import Book
+from benchmarks.plan import FULL, PARTS, QUICK
+from benchmarks.subjects import SubjectFailed, prepare_deno
+from pgflow_ref import PgflowError
+from pgflow_ref.install import wanted, wanted_pgmq
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_OUT: Final = Path("build/bench")
+
+
+def main(words: Sequence[str]) -> int:
+    """Measure, print, and keep; 0 where no target that was measured is missed, 1 where one is."""
+    asked = _parser().parse_args(words)
+    console = Console()
+    try:
+        book = _read(asked.read) if asked.read else _measure(asked, console)
+    except (PgflowError, SubjectFailed, OSError, ValueError) as error:
+        console.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}")
+        return 2
+    place = page.FOLDER if asked.docs else asked.out
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "results.json").write_text(book.to_json(), encoding="utf-8")
+    drawn = plots.draw(book, place)
+    if asked.docs:
+        page.PAGE.write_text(page.write(book), encoding="utf-8")
+    console.print(tables.of_figures(book), tables.of_targets(book))
+    console.print(f"All figures, and {len(drawn)} pictures of them: {place}")
+    return 0 if tables.all_met(book) else 1
+
+
+def _read(results: Path) -> Book:
+    return Book.from_json(results.read_text(encoding="utf-8"))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description="Measure workers against what is promised of them."
+    )
+    parser.add_argument("--quick", action="store_true", help="less of everything, in three minutes")
+    parser.add_argument(
+        "--only", action="append", choices=[*PARTS], help="a part; several times for several"
+    )
+    parser.add_argument("--core", default="0.5.0", help="version or path (default: %(default)s)")
+    parser.add_argument("--pgmq", help="version or path (default: the usual one)")
+    parser.add_argument(
+        "--out", type=Path, default=_OUT, help="where results go (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--docs", action="store_true", help="write docs/performance.md, and results beside it"
+    )
+    parser.add_argument(
+        "--read", type=Path, metavar="RESULTS", help="show these results, and measure nothing"
+    )
+    return parser
+
+
+def _measure(asked: argparse.Namespace, console: Console) -> Book:
+    """Do what was asked for, with progress."""
+    core = wanted(asked.core)
+    pgmq = wanted_pgmq(asked.pgmq) if asked.pgmq else None
+    size = QUICK if asked.quick else FULL
+    columns = (TextColumn("{task.description}"), BarColumn(pulse_style="dim"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        line = progress.add_task("preparing", total=None)
+        prepare_deno()
+        with make_bed(core, pgmq) as bed:
+            book = Book(machine.about(bed, core.label))
+            book.about["date"] = datetime.now(timezone.utc).date().isoformat()
+            book.about["size"] = "quick" if asked.quick else "full"
+            for name in asked.only or PARTS:
+                progress.update(line, description=name)
+                for done in PARTS[name](bed, book, size):
+                    progress.update(line, description=f"{name} ({done})")
+    return book
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,74 @@
+"""The page docs/performance.md, made of the results of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmarks.percentiles import percentile
+from benchmarks.tables import shown
+from benchmarks.targets import judge
+from benchmarks.workloads import WORKLOADS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from benchmarks.book import Book, Figure
+
+FOLDER: Final = Path(__file__).parents[1] / "docs/performance"
+"""Where the page's pictures and the results are."""
+
+PAGE: Final = FOLDER.with_suffix(".md")
+_PERCENTS: Final = (50, 95, 99)
+
+
+def write(book: Book) -> str:
+    """The page's text.
+
+    Args:
+        book: what was measured.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # noqa: S701  # Markdown, of figures
+    )
+    return environment.get_template("performance.md").render(
+        about=book.about,
+        targets=judge(book.medians()),
+        shown=lambda value: "–" if value is None else shown(value),  # noqa: RUF001
+        workloads=WORKLOADS,
+        table=lambda start: _table(book.named(start)),
+        latency=_latencies(book),
+    )
+
+
+def _table(figures: Iterable[tuple[str, Figure]]) -> str:
+    """Figures as a table; empty where there are none."""
+    rows = [
+        f"| {name} | {shown(one.spread.median)} | {shown(one.spread.least)} |"
+        f" {shown(one.spread.most)} | {one.unit} |"
+        for name, one in figures
+    ]
+    head = ["| | median | least | most | |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows]) if rows else ""
+
+
+def _latencies(book: Book) -> str:
+    """Percentiles of all latencies as a table."""
+    ends = dict(book.named("latency to the end: "))
+    rows = []
+    for name, figure in book.named("latency to the start: "):
+        kinds = (list(figure.values.values()), list(ends[name].values.values()))
+        percentiles = [percentile(kind, percent) for kind in kinds for percent in _PERCENTS]
+        rows.append(f"| {name} | {' | '.join(map(shown, percentiles))} |")
+    head = [
+        "| ms | to the start: p50 | p95 | p99 | to the end: p50 | p95 | p99 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*head, *rows])

@@ -1,0 +1,61 @@
+"""The worker of pgflow_ref that is measured: `python -m benchmarks.python_worker ORDER`.
+
+ORDER is JSON, as `benchmarks.subjects.order_for` writes it; the database's URL is in the
+environment, where nobody else sees it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from pgflow_ref import Flow, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgflow_ref import Context
+
+
+def main() -> None:
+    """Serve the flow until SIGTERM."""
+    order = json.loads(sys.argv[1])
+    if order.get("uvloop"):
+        import uvloop  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415  # optional
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    Worker(flow_of(order), os.environ["PGFLOW_DATABASE_URL"], **order["options"]).run()
+
+
+def flow_of(order: dict[str, Any]) -> Flow:
+    """The flow, with handlers that do nothing."""
+    flow = Flow(order["flow"])
+    handler = _handler(order["returns"], order["handlers"])
+    for slug, needs in order["steps"].items():
+        flow.step(slug, depends_on=needs)(handler)
+    return flow
+
+
+def _handler(returns: str, kind: str) -> Callable[[Any, Context], object]:
+    made: dict[str, Callable[[Any], object]] = {
+        "nothing": lambda _: {},
+        "input": lambda given: given,
+        "time": lambda _: time.time(),
+    }
+    make = made[returns]
+
+    def handle(given: Any, ctx: Context) -> object:  # noqa: ARG001  # as handlers are
+        return make(given)
+
+    async def handle_async(given: Any, ctx: Context) -> object:  # noqa: ARG001
+        return make(given)
+
+    return handle_async if kind == "async" else handle
+
+
+if __name__ == "__main__":
+    main()
