@@ -194,7 +194,7 @@ def record(results: Sequence[Result], worker_id: UUID) -> Operation[dict[TaskKey
     that come out of `unnest`.
 
     One statement for all of them, since the client's share of a statement for each is what most
-    of a worker's time would go to (docs/performance.md). Should the database refuse one, none is
+    of a worker's time would go to (scripts/bench). Should the database refuse one, none is
     recorded.
 
     Returns:
