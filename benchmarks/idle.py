@@ -49,7 +49,7 @@ def side_by_side(bed: Bed, seconds: float) -> dict[SignalStrategy, float]:
 @contextmanager
 def _at_work(bed: Bed, strategy: SignalStrategy) -> Iterator[psutil.Process]:
     """A worker that is registered."""
-    subject = replace(PYTHON, name=f"python, {strategy}", options={"signal_strategy": strategy})
+    subject = replace(PYTHON.told(signal_strategy=strategy), name=f"python, {strategy}")
     with bed.database() as url, psycopg.connect(url, autocommit=True) as connection:
         define(connection, ONE_STEP.slug, ONE_STEP.steps)
         with subject.at_work(url, ONE_STEP) as worker:

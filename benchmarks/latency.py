@@ -11,7 +11,7 @@ import psycopg
 
 from benchmarks.bed import define
 from benchmarks.percentiles import percentile
-from benchmarks.workloads import Workload
+from benchmarks.workloads import TIMED
 from pgflow_ref import PgFlow
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from benchmarks.bed import Bed
     from benchmarks.subjects import AtWork, Subject
 
-TIMED: Final = Workload("timed", "one step that says when it began", {"only": ()}, 0, 0, "time")
 _WITHIN: Final = 60.0  # seconds for one run
 _WARM: Final = 5  # runs before those that are measured: connections, plans, imports
 # Seconds between two runs, at random: longer than the default `notify_throttle`, within which pgmq

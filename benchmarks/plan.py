@@ -119,7 +119,7 @@ def _who_drains(bed: Bed, workload: Workload, size: Size) -> dict[str, Callable[
 def measure_latency(bed: Bed, book: Book, size: Size) -> Iterator[str]:
     """An idle system, and one run at a time."""
     subjects = [
-        replace(PYTHON, name=strategy, options={"signal_strategy": strategy})
+        replace(PYTHON.told(signal_strategy=strategy), name=strategy)
         for strategy in size.strategies
     ]
     if size.others:

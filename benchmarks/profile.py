@@ -1,26 +1,21 @@
-"""Where time goes: in the server by statement, in the worker by function."""
+"""Where the server's time goes, by statement."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import psycopg
 
 from benchmarks.bed import SETTINGS, Bed
 from benchmarks.subjects import PYTHON_TUNED
+from benchmarks.throughput import is_over
 from pgflow_ref import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from benchmarks.workloads import Workload
 
 _WITHIN: Final = 600.0  # seconds
-_WARM: Final = 1.0  # seconds of work before the worker is looked into
-_SECONDS: Final = 4  # for which it is
 # Time of its own: a function's statement holds that of all statements in it.
 _STATEMENTS: Final = """
 SELECT regexp_replace(query, '\\s+', ' ', 'g'), calls, total_exec_time, toplevel
@@ -64,33 +59,9 @@ def of_server(bed: Bed, workload: Workload, most: int = 20) -> list[Statement]:
         ):
             connection.execute("CREATE EXTENSION pg_stat_statements")
             with PYTHON_TUNED.at_work(url, workload) as worker:
-                worker.until(lambda: _is_over(connection), _WITHIN)
+                worker.until(lambda: is_over(connection), _WITHIN)
             rows = connection.execute(_STATEMENTS, (most,)).fetchall()
     return [
         Statement(str(text), int(str(calls)), float(str(spent)), bool(whole))
         for text, calls, spent, whole in rows
     ]
-
-
-def flame_graph(bed: Bed, workload: Workload, place: Path) -> None:
-    """Draw where a tuned worker at full load spends its time, as an SVG.
-
-    Raises:
-        CalledProcessError: py-spy could not look into it; Linux lets root, or a parent, do that.
-    """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    spy = str(Path(sys.executable).parent / "py-spy")
-    with bed.database(workload) as url, PYTHON_TUNED.at_work(url, workload) as worker:
-        with psycopg.connect(url, autocommit=True) as connection:
-            begun = "SELECT FROM pgflow.runs WHERE status = 'completed' LIMIT 1"
-            worker.until(lambda: connection.execute(begun).fetchone() is not None, _WITHIN)
-        time.sleep(_WARM)
-        asked = ("--duration", str(_SECONDS), "--rate", "500", "--output", str(place))
-        subprocess.run(
-            [spy, "record", "--pid", str(worker.pid), *asked], check=True, capture_output=True
-        )
-
-
-def _is_over(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
-    goes_on = "SELECT FROM pgflow.runs WHERE status = 'started' LIMIT 1"
-    return connection.execute(goes_on).fetchone() is None

@@ -12,7 +12,7 @@ import psycopg
 from benchmarks.bed import define
 from benchmarks.percentiles import percentile
 from benchmarks.subjects import PYTHON
-from benchmarks.workloads import Workload
+from benchmarks.workloads import TIMED
 from pgflow_ref import PgFlow
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from benchmarks.bed import Bed
 
-STEADY: Final = Workload("steady", "one step that says when it began", {"only": ()}, 0, 0, "time")
 _RATE: Final = 50  # runs a second: a worker on its defaults has time between them
 _SAMPLE: Final = 15.0  # seconds between two looks
 _LATENCIES: Final = (
@@ -58,12 +57,12 @@ def of_worker(bed: Bed, minutes: float) -> Iterator[Sample]:
     """Watch a worker that hears of runs by notify, at a steady rate; a sample each time."""
     subject = PYTHON.told(signal_strategy="notify")
     with bed.database() as url, psycopg.connect(url, autocommit=True) as connection:
-        define(connection, STEADY.slug, STEADY.steps)
-        with subject.at_work(url, STEADY) as worker, PgFlow(url) as pgflow:
+        define(connection, TIMED.slug, TIMED.steps)
+        with subject.at_work(url, TIMED) as worker, PgFlow(url) as pgflow:
             process, began = psutil.Process(worker.pid), time.monotonic()
             since, look_at, started = _now(connection), began + _SAMPLE, 0
             while time.monotonic() < began + 60 * minutes:
-                pgflow.start_flow(STEADY.slug, {"n": started})
+                pgflow.start_flow(TIMED.slug, {"n": started})
                 started += 1
                 time.sleep(max(0.0, began + started / _RATE - time.monotonic()))
                 if time.monotonic() >= look_at:

@@ -60,13 +60,13 @@ def drain(url: str, workload: Workload, subjects: Sequence[Subject]) -> Drained:
     """Let worker processes side by side drain a database with a workload's runs."""
     with _connect(url) as connection, ExitStack() as stack:
         workers = [stack.enter_context(one.at_work(url, workload)) for one in subjects]
-        workers[0].until(lambda: _is_over(connection), _WITHIN)
+        workers[0].until(lambda: is_over(connection), _WITHIN)
         megabytes = psutil.Process(workers[0].pid).memory_info().rss / 1_000_000
         rate = _rate(connection, workload, " beside ".join(one.name for one in subjects))
         return Drained(rate, megabytes)
 
 
-def _is_over(connection: Connection) -> bool:
+def is_over(connection: Connection) -> bool:
     """Whether no run is left that is not over."""
     return connection.execute(_GOES_ON).fetchone() is None
 

@@ -57,4 +57,7 @@ FAN_OUT: Final = Workload(
 )
 ONE_KB: Final = Workload("one_kb", "one step, 1 kB", {"only": ()}, 2_000, 1_000, "input")
 HUNDRED_KB: Final = Workload("hundred_kb", "one step, 100 kB", {"only": ()}, 300, 100_000, "input")
+TIMED: Final = Workload("timed", "one step that says when it began", {"only": ()}, 0, 0, "time")
+"""No run of it is queued beforehand: they are started one by one."""
+
 WORKLOADS: Final = (ONE_STEP, SIX_STEPS, FAN_OUT, ONE_KB, HUNDRED_KB)
