@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import psutil
 import psycopg
+from psycopg import sql
 
 from benchmarks import ceiling
 from benchmarks.subjects import SubjectFailed
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from conformance.harness.databases import Connection
 
 _WITHIN: Final = 600.0  # seconds for any worker to drain any queue
+_START_WITHIN: Final = 60.0  # seconds for all workers to be there
+# Nobody reads from the queue while this is held, but everybody may look at it.
+_HOLD: Final = "LOCK TABLE pgmq.{queue} IN EXCLUSIVE MODE"
 _GOES_ON: Final = "SELECT FROM pgflow.runs WHERE status = 'started' LIMIT 1"
 # From the transaction that claimed the first task to the end of the one that recorded the last.
 # Tasks that were there before, of runs that are long over, have no worker.
@@ -59,11 +63,24 @@ def of_worker(bed: Bed, workload: Workload, subject: Subject) -> float:
 def drain(url: str, workload: Workload, subjects: Sequence[Subject]) -> Drained:
     """Let worker processes side by side drain a database with a workload's runs."""
     with _connect(url) as connection, ExitStack() as stack:
-        workers = [stack.enter_context(one.at_work(url, workload)) for one in subjects]
+        with connection.transaction():
+            # Processes that start beside one that works would slow it down, and the last of many
+            # would come to an empty queue.
+            queue = sql.Identifier(f"q_{workload.slug}")
+            connection.execute(sql.SQL(_HOLD).format(queue=queue))
+            workers = [stack.enter_context(one.at_work(url, workload)) for one in subjects]
+            for worker in workers:
+                worker.until(lambda: _are_there(connection, len(workers)), _START_WITHIN)
         workers[0].until(lambda: is_over(connection), _WITHIN)
         megabytes = psutil.Process(workers[0].pid).memory_info().rss / 1_000_000
         rate = _rate(connection, workload, " beside ".join(one.name for one in subjects))
         return Drained(rate, megabytes)
+
+
+def _are_there(connection: Connection, workers: int) -> bool:
+    row = connection.execute("SELECT count(*) FROM pgflow.workers").fetchone()
+    assert row is not None, "a count has one row"
+    return row[0] == workers
 
 
 def is_over(connection: Connection) -> bool:
