@@ -1,7 +1,7 @@
-"""The worker of pgflow_ref that is measured: `python -m benchmarks.python_worker ORDER`.
+"""The worker of pgflow_ref that is measured: `python -m benchmarks.python_worker`.
 
-ORDER is JSON, as `benchmarks.subjects.order_for` writes it; the database's URL is in the
-environment, where nobody else sees it.
+Its order comes on stdin, as JSON that `benchmarks.subjects.Subject.order` writes; the database's
+URL is in the environment, where nobody else sees it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Serve the flow until SIGTERM."""
-    order = json.loads(sys.argv[1])
+    order = json.load(sys.stdin)
     if order.get("uvloop"):
         import uvloop  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415  # optional
 

@@ -84,9 +84,11 @@ class Subject:
             SubjectFailed: it did not end in time, or not with 0.
         """
         environ = {**os.environ, "PGFLOW_DATABASE_URL": url, "DENO_NO_UPDATE_CHECK": "1"}
-        with tempfile.TemporaryFile() as said:
-            command = [*self._command, self.order(workload)]
-            kin = Kin(command, environ, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+        with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as order:
+            # Not an argument: the system limits those, to what some thousand steps take.
+            order.write(self.order(workload).encode())
+            order.seek(0)
+            kin = Kin(self._command, environ, stdin=order, stdout=said, stderr=said)
             worker = AtWork(self.name, kin, said)
             try:
                 yield worker

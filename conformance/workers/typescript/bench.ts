@@ -1,6 +1,6 @@
 /**
- * The worker of worker.ts as benchmarks run it: `bench.ts ORDER`. Its handlers do nothing and say
- * nothing, and it may have more connections than the four of the original's default.
+ * The worker of worker.ts as benchmarks run it, with its order as JSON on stdin. Its handlers do
+ * nothing and say nothing, and it may have more connections than the four of the original's default.
  */
 
 import { type AnyFlow, Flow } from "@pgflow/dsl";
@@ -23,7 +23,9 @@ const handlers = {
   time: () => (performance.timeOrigin + performance.now()) / 1000,
 };
 
-const order: Order = JSON.parse(runtime.words[0]);
+let given = "";
+for await (const piece of runtime.stdin()) given += piece;
+const order: Order = JSON.parse(given);
 let flow: AnyFlow = new Flow({ slug: order.flow });
 for (const [slug, dependsOn] of Object.entries(order.steps)) {
   flow = flow.step({ slug, dependsOn } as never, handlers[order.returns] as never);
