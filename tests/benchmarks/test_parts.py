@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from benchmarks import page, plots, soak
@@ -70,6 +72,20 @@ def test_the_parts_and_what_is_made_of_them(bed: Bed, tmp_path: Path) -> None:
     results.write_text(measured.to_json(), encoding="utf-8")
     assert main(["--read", str(results), "--out", str(tmp_path / "again")]) in {0, 1}
     assert (tmp_path / "again/results.json").read_text(encoding="utf-8") == measured.to_json()
+
+
+def test_a_filled_database_knows_that_tasks_are_completed(bed: Bed) -> None:
+    with bed.database(replace(SIX_STEPS, runs=20)) as url, psycopg.connect(url) as connection:
+        known = (
+            "SELECT most_common_vals::text::text[] FROM pg_stats"
+            " WHERE (schemaname, tablename, attname) = ('pgflow', 'step_tasks', 'status')"
+        )
+        row = connection.execute(known).fetchone()
+        assert row is not None
+        assert set(row[0]) == {"queued", "completed"}
+        left = "SELECT count(*) FROM pgflow.runs WHERE status = 'started'"
+        assert connection.execute(left).fetchone() == (20,)
+        assert connection.execute("SELECT count(*) FROM pgflow.workers").fetchone() == (0,)
 
 
 def test_a_worker_that_ends_is_told(bed: Bed) -> None:
