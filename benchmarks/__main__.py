@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,10 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import machine, page, plots, tables
+from benchmarks import machine, page, plots, soak, tables
 from benchmarks.bed import make_bed
 from benchmarks.book import Book
-from benchmarks.plan import FULL, PARTS, QUICK
+from benchmarks.plan import PARTS, SOAK
+from benchmarks.sizes import FULL, QUICK
 from benchmarks.subjects import SubjectFailed, prepare_deno
 from pgflow_ref import PgflowError
 from pgflow_ref.install import wanted, wanted_pgmq
@@ -28,7 +30,10 @@ _OUT: Final = Path("build/bench")
 
 def main(words: Sequence[str]) -> int:
     """Measure, print, and keep; 0 where no target that was measured is missed, 1 where one is."""
-    asked = _parser().parse_args(words)
+    parser = _parser()
+    asked = parser.parse_args(words)
+    if SOAK in (asked.only or ()) and asked.soak is None:
+        parser.error(f"--only {SOAK} needs --soak MINUTES")
     console = Console()
     try:
         book = _read(asked.read) if asked.read else _measure(asked, console)
@@ -42,6 +47,8 @@ def main(words: Sequence[str]) -> int:
     if asked.docs:
         page.PAGE.write_text(page.write(book), encoding="utf-8")
     console.print(tables.of_figures(book), tables.of_targets(book))
+    if "not measured" in book.about:
+        console.print(f"[yellow]Not measured[/]: {escape(book.about['not measured'])}")
     console.print(f"All figures, and {len(drawn)} pictures of them: {place}")
     return 0 if tables.all_met(book) else 1
 
@@ -58,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", action="append", choices=[*PARTS], help="a part; several times for several"
     )
+    parser.add_argument(
+        "--soak",
+        type=_minutes,
+        metavar="MINUTES",
+        help="watch a worker at steady work for so long, after all else; with --only soak, alone",
+    )
     parser.add_argument("--core", default="0.5.0", help="version or path (default: %(default)s)")
     parser.add_argument("--pgmq", help="version or path (default: the usual one)")
     parser.add_argument(
@@ -72,11 +85,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _minutes(word: str) -> float:
+    """Of `--soak`."""
+    minutes = float(word)
+    if not soak.LEAST <= minutes < float("inf"):
+        raise argparse.ArgumentTypeError(f"at least {soak.LEAST:g} minute")
+    return minutes
+
+
+def _parts(asked: argparse.Namespace) -> list[str]:
+    """Which are measured: those of `--only`, or all; and the soak where its minutes are given."""
+    named = [name for name in asked.only or PARTS if name != SOAK]
+    return named if asked.soak is None else [*named, SOAK]
+
+
 def _measure(asked: argparse.Namespace, console: Console) -> Book:
     """Do what was asked for, with progress."""
     core = wanted(asked.core)
     pgmq = wanted_pgmq(asked.pgmq) if asked.pgmq else None
-    size = QUICK if asked.quick else FULL
+    size = replace(QUICK if asked.quick else FULL, soak=asked.soak or 0.0)
     columns = (TextColumn("{task.description}"), BarColumn(pulse_style="dim"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         line = progress.add_task("preparing", total=None)
@@ -85,7 +112,7 @@ def _measure(asked: argparse.Namespace, console: Console) -> Book:
             book = Book(machine.about(bed, core.label))
             book.about["date"] = datetime.now(timezone.utc).date().isoformat()
             book.about["size"] = "quick" if asked.quick else "full"
-            for name in asked.only or PARTS:
+            for name in _parts(asked):
                 progress.update(line, description=name)
                 for done in PARTS[name](bed, book, size):
                     progress.update(line, description=f"{name} ({done})")

@@ -52,6 +52,11 @@ class Bed:
         with self._cluster.connect(_EMPTY) as connection:
             install(connection, core, pgmq=pgmq)
 
+    @property
+    def url(self) -> str:
+        """Of the server, for a pooler before it."""
+        return self.server.url()
+
     @contextmanager
     def database(self, workload: Workload | None = None) -> Iterator[str]:
         """The URL of a database of its own, gone afterwards.
@@ -107,10 +112,15 @@ def make_bed(core: Wanted, pgmq: WantedPgmq | None = None) -> Iterator[Bed]:
 
 def define(connection: Connection, slug: str, steps: Mapping[str, tuple[str, ...]]) -> None:
     """Put a flow into the database."""
+    for statement in compile_flow(shape_of(slug, steps)):
+        connection.execute(statement)
+
+
+def shape_of(slug: str, steps: Mapping[str, tuple[str, ...]]) -> FlowShape:
+    """A flow as benchmarks define it."""
     # The shortest time-outs by which nothing comes back while it is measured.
     shapes = tuple(StepShape(step, needs, Options(timeout=60)) for step, needs in steps.items())
-    for statement in compile_flow(FlowShape(slug, Options(max_attempts=1), shapes)):
-        connection.execute(statement)
+    return FlowShape(slug, Options(max_attempts=1), shapes)
 
 
 def use(connection: Connection, workload: Workload) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from benchmarks import soak
 from benchmarks.percentiles import percentile
 from benchmarks.tables import shown
 from benchmarks.targets import judge
@@ -45,6 +46,7 @@ def write(book: Book) -> str:
         workloads=WORKLOADS,
         table=lambda start: _table(book.named(start)),
         latency=_latencies(book),
+        soak_rate=soak.RATE,
     )
 
 

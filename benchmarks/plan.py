@@ -2,97 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from benchmarks import growth, idle, latency, overhead, profile, starting, throughput
-from benchmarks.pairs import LEAST_ROUNDS, in_turns, order
-from benchmarks.subjects import DENO, DENO_TUNED, PYTHON, PYTHON_TUNED, SUBJECTS
-from benchmarks.workloads import ONE_STEP, WORKLOADS
+from benchmarks import growing, idle, latency, overhead, profile, soak, starting, throughput
+from benchmarks.pairs import in_turns
+from benchmarks.subjects import DENO, DENO_TUNED, PYTHON, PYTHON_TUNED
+from benchmarks.workloads import ONE_STEP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from benchmarks.bed import Bed
     from benchmarks.book import Book
-    from benchmarks.subjects import Subject
+    from benchmarks.latency import Latencies
+    from benchmarks.sizes import Size
     from benchmarks.workloads import Workload
 
-_MILLION: Final = 1_000_000
 _IN_FLIGHT: Final = 1_000
 _SHOWN: Final = 100  # letters of a statement
+SOAK: Final = "soak"
+"""The part that runs only where it is asked for."""
+
 CEILING: Final = "the ceiling, one connection"
 CEILING_OF_TWO: Final = "the ceiling, two connections"
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How much is measured.
-
-    Attributes:
-        rounds: how often those that are compared are taken in turns.
-        share: of each workload's runs.
-        workloads: which.
-        subjects: who.
-        latency_runs: runs that are started one at a time, for each strategy.
-        strategies: how the worker hears of them.
-        starts: runs that are started for one measurement.
-        idle: seconds for which an idle worker is watched.
-        tasks: tasks that the machine is given without a database.
-        histories: finished runs that the database holds.
-        workers: processes that share a queue.
-        others: whether that is measured as well which no target is about.
-    """
-
-    rounds: int
-    share: float
-    workloads: Sequence[Workload]
-    subjects: Sequence[Subject]
-    latency_runs: int
-    strategies: Sequence[str]
-    starts: int
-    idle: float
-    tasks: int
-
-    histories: Sequence[int]
-    workers: Sequence[int]
-    others: bool = True
-
-
-QUICK: Final = Size(
-    rounds=LEAST_ROUNDS,
-    share=0.2,
-    workloads=(ONE_STEP,),
-    subjects=(PYTHON, PYTHON_TUNED, DENO, DENO_TUNED),
-    latency_runs=100,
-    strategies=("notify",),
-    starts=1_000,
-    idle=10.0,
-    tasks=20_000,
-    histories=(0, _MILLION),
-    workers=(),
-    others=False,
-)
-FULL: Final = Size(
-    rounds=7,
-    share=1.0,
-    workloads=WORKLOADS,
-    subjects=SUBJECTS,
-    latency_runs=500,
-    strategies=idle.STRATEGIES,
-    starts=5_000,
-    idle=60.0,
-    tasks=100_000,
-    histories=(0, 1_000, 10_000, 100_000, _MILLION),
-    workers=(1, 2, 4, 8, 16),
-)
 
 
 def measure_throughput(bed: Bed, book: Book, size: Size) -> Iterator[str]:
     """Queues of every workload, drained by everybody in turns."""
     for whole in size.workloads:
-        workload = _scaled(whole, size)
+        workload = size.scaled(whole)
         subjects = _who_drains(bed, workload, size)
         for number, name, value in in_turns(subjects, size.rounds):
             book.note(f"{whole.slug}: {name}", number, value, "tasks/s")
@@ -118,22 +58,28 @@ def _who_drains(bed: Bed, workload: Workload, size: Size) -> dict[str, Callable[
 
 def measure_latency(bed: Bed, book: Book, size: Size) -> Iterator[str]:
     """An idle system, and one run at a time."""
-    subjects = [
+    told, *others = [
         replace(PYTHON.told(signal_strategy=strategy), name=strategy)
-        for strategy in size.strategies
+        for strategy in sorted(size.strategies, key=lambda strategy: strategy != "notify")
     ]
+    # There is a promise about the first, so it has the machine for itself. The others wait, for
+    # what takes far longer than anybody beside them could take from them.
+    _note_latencies(book, told.name, latency.of_worker(bed, told, size.latency_runs))
+    yield f"latency: {told.name}"
     if size.others:
-        subjects.append(DENO)
-    for subject in subjects:
-        measured = latency.of_worker(bed, subject, size.latency_runs)
-        for number, (to_start, to_end) in enumerate(
-            zip(measured.to_start, measured.to_end, strict=True)
-        ):
-            book.note(f"latency to the start: {subject.name}", number, to_start, "ms")
-            book.note(f"latency to the end: {subject.name}", number, to_end, "ms")
-        for name, value in measured.figures(subject.name).items():
-            book.note(name, 0, value, "ms")
-        yield f"latency: {subject.name}"
+        others.append(DENO)
+    for name, measured in latency.side_by_side(bed, others, size.latency_runs).items():
+        _note_latencies(book, name, measured)
+    yield "latency: all"
+
+
+def _note_latencies(book: Book, name: str, measured: Latencies) -> None:
+    ends = zip(measured.to_start, measured.to_end, strict=True)
+    for number, (to_start, to_end) in enumerate(ends):
+        book.note(f"latency to the start: {name}", number, to_start, "ms")
+        book.note(f"latency to the end: {name}", number, to_end, "ms")
+    for percentile, value in measured.figures(name).items():
+        book.note(percentile, 0, value, "ms")
 
 
 def measure_starting(bed: Bed, book: Book, size: Size) -> Iterator[str]:
@@ -167,31 +113,6 @@ def measure_overhead(_: Bed, book: Book, size: Size) -> Iterator[str]:
         yield "overhead"
 
 
-def measure_growth(bed: Bed, book: Book, size: Size) -> Iterator[str]:
-    """The same work beside ever more runs that are over, and by ever more workers."""
-    workload = _scaled(ONE_STEP, size)
-    templates: dict[int, str] = {}
-    for finished in size.histories:
-        templates[finished] = growth.with_history(bed, workload, finished)
-        yield f"{finished:,} finished runs are made"
-    for number in range(size.rounds):
-        for name in order([str(finished) for finished in size.histories], number):
-            with bed.copy(templates[int(name)]) as url:
-                drained = throughput.drain(url, workload, [PYTHON_TUNED])
-            book.note(f"finished runs: {name}", number, drained.rate, "tasks/s")
-            memory = f"memory: the process, beside {int(name):,} finished runs"
-            book.note(memory, number, drained.megabytes, "MB")
-            yield f"beside {int(name):,} finished runs"
-    if _MILLION in size.histories:
-        book.compare("million / none", f"finished runs: {_MILLION}", "finished runs: 0")
-    for number in range(size.rounds):
-        for name in order([str(workers) for workers in size.workers], number):
-            with bed.database(workload) as url:
-                drained = throughput.drain(url, workload, [PYTHON_TUNED] * int(name))
-            book.note(f"workers: {name}", number, drained.rate, "tasks/s")
-            yield f"{name} workers"
-
-
 def measure_statements(bed: Bed, book: Book, size: Size) -> Iterator[str]:
     """The server's time by statement."""
     if not size.others:
@@ -204,8 +125,16 @@ def measure_statements(bed: Bed, book: Book, size: Size) -> Iterator[str]:
     yield "statements"
 
 
-def _scaled(whole: Workload, size: Size) -> Workload:
-    return replace(whole, runs=max(1, round(whole.runs * size.share)))
+def measure_soak(bed: Bed, book: Book, size: Size) -> Iterator[str]:
+    """Steady work for as long as was asked for."""
+    samples: list[soak.Sample] = []
+    for sample in soak.of_worker(bed, size.soak):
+        for name, (value, unit) in sample.figures().items():
+            book.note(f"soak, sampled: {name}", len(samples), value, unit)
+        samples.append(sample)
+        yield f"{sample.minutes:.1f} of {size.soak:g} minutes"
+    for name, value in soak.verdicts(samples).items():
+        book.note(f"soak: {name}", 0, value, "")
 
 
 PARTS: Final[dict[str, Callable[[Bed, Book, Size], Iterator[str]]]] = {
@@ -214,7 +143,11 @@ PARTS: Final[dict[str, Callable[[Bed, Book, Size], Iterator[str]]]] = {
     "starting": measure_starting,
     "idle": measure_idle,
     "overhead": measure_overhead,
-    "growth": measure_growth,
+    "history": growing.measure_history,
+    "waiting": growing.measure_waiting,
+    "steps": growing.measure_dags,
+    "workers": growing.measure_workers,
     "statements": measure_statements,
+    SOAK: measure_soak,
 }
 """By the names that `--only` takes. Each measures, notes, and says what it has just done."""

@@ -11,7 +11,7 @@ from benchmarks.plan import CEILING, CEILING_OF_TWO
 from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -31,8 +31,14 @@ def draw(book: Book, folder: Path) -> list[Path]:
     pictures = {
         "throughput": throughput(book),
         "latency": latency(book),
-        "history": curve(book, "finished runs: ", "finished runs in the tables"),
-        "workers": curve(book, "workers: ", "worker processes"),
+        "history": curve(book, {"": "finished runs: "}, "finished runs in the tables"),
+        "steps": curve(book, {"": "steps, run: "}, "steps of the flow"),
+        "workers": curve(
+            book,
+            {"at the server": "workers: ", "behind PgBouncer": "workers behind PgBouncer: "},
+            "worker processes",
+        ),
+        "soak": soak(book),
     }
     drawn = []
     for name, picture in pictures.items():
@@ -99,22 +105,53 @@ def latency(book: Book) -> Picture | None:
     return picture
 
 
-def curve(book: Book, start: str, axis: str) -> Picture | None:
-    """Tasks per second against a number that is in the figures' names."""
-    points = [(int(name), figure.spread) for name, figure in book.named(start)]
-    if not points:
+def curve(book: Book, starts: Mapping[str, str], axis: str) -> Picture | None:
+    """Tasks per second against a number that is in the figures' names.
+
+    Args:
+        book: what was measured.
+        starts: how the names of each curve's figures begin, by what the curve is called.
+        axis: what the number is.
+    """
+    curves = {
+        says: {int(name): figure.spread for name, figure in book.named(start)}
+        for says, start in starts.items()
+    }
+    curves = {says: points for says, points in curves.items() if points}
+    if not curves:
         return None
+    numbers = sorted({number for points in curves.values() for number in points})
     picture, axes = _empty(f"tasks per second, by {axis}")
-    places: Sequence[int] = range(len(points))
-    middles = [spread.median for _, spread in points]
-    errors = [
-        [spread.median - spread.least for _, spread in points],
-        [spread.most - spread.median for _, spread in points],
-    ]
-    axes.errorbar(places, middles, yerr=errors, marker="o", capsize=3)
-    axes.set_xticks(places, [f"{number:,}" for number, _ in points])
+    for says, points in curves.items():
+        middles = [spread.median for spread in points.values()]
+        errors = [
+            [spread.median - spread.least for spread in points.values()],
+            [spread.most - spread.median for spread in points.values()],
+        ]
+        places = [numbers.index(number) for number in points]
+        axes.errorbar(places, middles, yerr=errors, marker="o", capsize=3, label=says)
+    axes.set_xticks(range(len(numbers)), [f"{number:,}" for number in numbers])
     axes.set_xlabel(axis)
     axes.set_ylim(bottom=0)
+    if len(curves) > 1:
+        axes.legend(fontsize="small")
+    return picture
+
+
+def soak(book: Book) -> Picture | None:
+    """The worker's memory, and the median latency of its runs, over the time of the soak."""
+    kinds = dict(book.named("soak, sampled: "))
+    if not kinds:
+        return None
+    minutes = list(kinds["time"].values.values())
+    picture = Picture(figsize=_WIDE, layout="constrained")
+    for place, name in enumerate(("memory", "median latency")):
+        axes = picture.add_subplot(2, 1, place + 1)
+        axes.plot(minutes, list(kinds[name].values.values()), linewidth=1)
+        axes.set_ylabel(f"{name}, {kinds[name].unit}")
+        axes.set_ylim(bottom=0)  # else nothing would look flat
+        axes.grid(visible=True, axis="both", color="0.9")
+    axes.set_xlabel("minutes")
     return picture
 
 

@@ -45,6 +45,8 @@ def _handler(returns: str, kind: str) -> Callable[[Any, Context], object]:
         "nothing": lambda _: {},
         "input": lambda given: given,
         "time": lambda _: time.time(),
+        # A handler that is a coroutine runs in the worker's own loop.
+        "tasks": lambda _: {"at": time.time(), "tasks": len(asyncio.all_tasks())},
     }
     make = made[returns]
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _TYPESCRIPT: Final = Path(__file__).parents[1] / "conformance/workers/typescript"
 _STOP_WITHIN: Final = 15.0  # seconds from SIGTERM to the end of a worker that has nothing to do
-_LOOK_EVERY: Final = 0.05  # seconds; what is measured comes from the server, not from this
+LOOK_EVERY: Final = 0.05
+"""Seconds between two looks at a worker; what is measured comes from the server, not from this."""
 
 
 class SubjectFailed(Exception):
@@ -122,13 +123,28 @@ class AtWork:
         Raises:
             SubjectFailed: the worker ended, or the time is over.
         """
-        deadline = time.monotonic() + within
-        while not done():
-            if self.kin.process.poll() is not None:
-                raise self._failed("ended in mid-work")
-            if time.monotonic() > deadline:
-                raise self._failed(f"was not done within {within:g} s")
-            time.sleep(_LOOK_EVERY)
+        began = time.monotonic()
+        while not self.has(done, began, within):
+            time.sleep(LOOK_EVERY)
+
+    def has(self, done: Callable[[], bool], began: float, within: float) -> bool:
+        """Whether something holds already, of a worker that runs.
+
+        Args:
+            done: what is to hold.
+            began: since when it is waited for, by `time.monotonic`.
+            within: seconds for it.
+
+        Raises:
+            SubjectFailed: it does not hold, and the worker ended or the time is over.
+        """
+        if done():
+            return True
+        if self.kin.process.poll() is not None:
+            raise self._failed("ended in mid-work")
+        if time.monotonic() > began + within:
+            raise self._failed(f"was not done within {within:g} s")
+        return False
 
     def stop(self) -> None:
         """Ask it to end, and wait until it has."""

@@ -65,8 +65,13 @@ TARGETS: Final = (
     Target("start_flows / server", "start_flows, to one statement", "at least", 0.9),
     Target("overhead", "machine and execute, without a database", "at most", 40.0, "µs a task"),
     Target("million / none", "throughput with a million finished runs", "at least", 0.8),
+    Target("soak: memory growth", "memory in the soak, last third to second", "at most", 0.02),
+    Target("soak: latency growth", "latency in the soak, last third to second", "at most", 0.25),
+    Target("soak: connections gained", "connections gained in the soak", "at most", 0),
+    Target("soak: threads gained", "threads gained in the soak", "at most", 0),
+    Target("soak: tasks gained", "asyncio tasks gained in the soak", "at most", 0),
 )
-"""Those that are one figure against one limit. That memory is flat in the soak is judged there."""
+"""Each is one figure against one limit. Growth is a share of what was there: 0 is flat."""
 
 
 def judge(figures: Mapping[str, float]) -> list[tuple[Target, float | None, Verdict]]:

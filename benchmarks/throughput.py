@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.bed import Bed
-    from benchmarks.subjects import Subject
+    from benchmarks.subjects import AtWork, Subject
     from benchmarks.workloads import Workload
     from conformance.harness.databases import Connection
 
@@ -36,6 +36,17 @@ _SECONDS: Final = (
     " count(*) FILTER (WHERE status = 'completed')"
     " FROM pgflow.runs r WHERE run_id IN (SELECT run_id FROM mine)"
 )
+
+
+# The same, to the end of the transaction that recorded the last of the first so many.
+_SECONDS_OF_FIRST: Final = (
+    "SELECT extract(epoch FROM (SELECT pg_xact_commit_timestamp(xmin) AS ended FROM pgflow.runs"
+    " WHERE status = 'completed' ORDER BY ended OFFSET %s - 1 LIMIT 1)"
+    " - min(started_at))::float8 FROM pgflow.step_tasks WHERE last_worker_id IS NOT NULL"
+)
+# How many have ended is counted where they are alone: in a table that holds those that wait as
+# well, to look would take longer the more of them there are.
+_ARCHIVED: Final = "SELECT count(*) FROM pgmq.{archive}"
 
 
 class Drained(NamedTuple):
@@ -60,21 +71,66 @@ def of_worker(bed: Bed, workload: Workload, subject: Subject) -> float:
         return drain(url, workload, [subject]).rate
 
 
-def drain(url: str, workload: Workload, subjects: Sequence[Subject]) -> Drained:
-    """Let worker processes side by side drain a database with a workload's runs."""
+def drain(
+    url: str, workload: Workload, subjects: Sequence[Subject], through: str | None = None
+) -> Drained:
+    """Let worker processes side by side drain a database with a workload's runs.
+
+    Args:
+        url: the database; its server knows when what was done.
+        workload: whose runs wait there.
+        subjects: a worker process each.
+        through: another URL of the same database, for the workers: of a pooler before the server.
+
+    Raises:
+        SubjectFailed: one of them did not do its work.
+    """
     with _connect(url) as connection, ExitStack() as stack:
-        with connection.transaction():
-            # Processes that start beside one that works would slow it down, and the last of many
-            # would come to an empty queue.
-            queue = sql.Identifier(f"q_{workload.slug}")
-            connection.execute(sql.SQL(_HOLD).format(queue=queue))
-            workers = [stack.enter_context(one.at_work(url, workload)) for one in subjects]
-            for worker in workers:
-                worker.until(lambda: _are_there(connection, len(workers)), _START_WITHIN)
-        workers[0].until(lambda: is_over(connection), _WITHIN)
-        megabytes = psutil.Process(workers[0].pid).memory_info().rss / 1_000_000
+        first = _begin(connection, stack, through or url, workload, subjects)
+        first.until(lambda: is_over(connection), _WITHIN)
         rate = _rate(connection, workload, " beside ".join(one.name for one in subjects))
-        return Drained(rate, megabytes)
+        return Drained(rate, _megabytes(first))
+
+
+def drain_first(url: str, workload: Workload, subject: Subject, runs: int) -> Drained:
+    """Let one worker complete so many runs of one step; the others are left in the queue.
+
+    Args:
+        url: a database in which no run is over, and at least so many wait.
+        workload: whose runs they are.
+        subject: who completes them.
+        runs: how many.
+
+    Raises:
+        SubjectFailed: it did not do its work.
+    """
+    with _connect(url) as connection, ExitStack() as stack:
+        worker = _begin(connection, stack, url, workload, [subject])
+        worker.until(lambda: _have_ended(connection, workload, runs), _WITHIN)
+        return Drained(_rate_of_first(connection, runs), _megabytes(worker))
+
+
+def _begin(
+    connection: Connection,
+    stack: ExitStack,
+    url: str,
+    workload: Workload,
+    subjects: Sequence[Subject],
+) -> AtWork:
+    """Start all workers before any of them gets something to do; the first of them."""
+    with connection.transaction():
+        # Processes that start beside one that works would slow it down, and the last of many
+        # would come to an empty queue.
+        queue = sql.Identifier(f"q_{workload.slug}")
+        connection.execute(sql.SQL(_HOLD).format(queue=queue))
+        workers = [stack.enter_context(one.at_work(url, workload)) for one in subjects]
+        for worker in workers:
+            worker.until(lambda: _are_there(connection, len(workers)), _START_WITHIN)
+    return workers[0]
+
+
+def _megabytes(worker: AtWork) -> float:
+    return float(psutil.Process(worker.pid).memory_info().rss / 1_000_000)
 
 
 def _are_there(connection: Connection, workers: int) -> bool:
@@ -88,20 +144,35 @@ def is_over(connection: Connection) -> bool:
     return connection.execute(_GOES_ON).fetchone() is None
 
 
+def _have_ended(connection: Connection, workload: Workload, tasks: int) -> bool:
+    """Whether so many tasks are over, in a database in which none was before."""
+    archive = sql.Identifier(f"a_{workload.slug}")
+    row = connection.execute(sql.SQL(_ARCHIVED).format(archive=archive)).fetchone()
+    assert row is not None, "a count has one row"
+    return int(str(row[0])) >= tasks
+
+
+def _rate_of_first(connection: Connection, runs: int) -> float:
+    row = connection.execute(_SECONDS_OF_FIRST, (runs,)).fetchone()
+    assert row is not None, "an aggregate has one row"
+    assert isinstance(row[0], float), "so many are completed"
+    return runs / row[0]
+
+
 def of_ceiling(bed: Bed, workload: Workload, connections: int = 1) -> float:
     """Tasks per second of loops inside the server, one on each connection."""
     with bed.database(workload) as url, _connect(url) as connection:
-        loops = [
-            threading.Thread(target=_drain, args=(url, workload.slug)) for _ in range(connections)
-        ]
+        # Two loops cannot deadlock: each completes the tasks of a batch in the order of their runs,
+        # so both lock runs in one order. Where all tasks are of few runs, one waits for the other.
+        with ThreadPoolExecutor(connections) as pool:
+            loops = [pool.submit(_loop, url, workload.slug) for _ in range(connections)]
         for loop in loops:
-            loop.start()
-        for loop in loops:
-            loop.join()
+            if (error := loop.exception()) is not None:
+                raise SubjectFailed(f"the ceiling on {connections}: {error}") from error
         return _rate(connection, workload, f"the ceiling on {connections}")
 
 
-def _drain(url: str, slug: str) -> None:
+def _loop(url: str, slug: str) -> None:
     with _connect(url) as connection:
         ceiling.drain(connection, slug)
 

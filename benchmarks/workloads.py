@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Returns = Literal["nothing", "input", "time"]
-"""What a handler returns: an empty object, the run's input, or when it began (seconds, UTC)."""
+Returns = Literal["nothing", "input", "time", "tasks"]
+"""What a handler returns.
+
+`nothing` is an empty object, `input` the run's input, `time` when it began (seconds, UTC), and
+`tasks`, of Python alone, an object of that (`at`) and of how many asyncio tasks its loop holds.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,5 +63,8 @@ ONE_KB: Final = Workload("one_kb", "one step, 1 kB", {"only": ()}, 2_000, 1_000,
 HUNDRED_KB: Final = Workload("hundred_kb", "one step, 100 kB", {"only": ()}, 300, 100_000, "input")
 TIMED: Final = Workload("timed", "one step that says when it began", {"only": ()}, 0, 0, "time")
 """No run of it is queued beforehand: they are started one by one."""
+
+COUNTED: Final = Workload("counted", "one step that counts tasks", {"only": ()}, 0, 0, "tasks")
+"""The same, for whoever asks as well what the worker's loop holds."""
 
 WORKLOADS: Final = (ONE_STEP, SIX_STEPS, FAN_OUT, ONE_KB, HUNDRED_KB)
