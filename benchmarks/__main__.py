@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import machine, page, plots, soak, tables
+from benchmarks import machine, page, plots, profile, soak, tables
 from benchmarks.bed import make_bed
 from benchmarks.book import Book
 from benchmarks.plan import PARTS, SOAK
@@ -35,13 +35,13 @@ def main(words: Sequence[str]) -> int:
     if SOAK in (asked.only or ()) and asked.soak is None:
         parser.error(f"--only {SOAK} needs --soak MINUTES")
     console = Console()
+    place = page.FOLDER if asked.docs else asked.out
     try:
-        book = _read(asked.read) if asked.read else _measure(asked, console)
+        place.mkdir(parents=True, exist_ok=True)
+        book = _read(asked.read) if asked.read else _measure(asked, console, place)
     except (PgflowError, SubjectFailed, OSError, ValueError) as error:
         console.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}")
         return 2
-    place = page.FOLDER if asked.docs else asked.out
-    place.mkdir(parents=True, exist_ok=True)
     (place / "results.json").write_text(book.to_json(), encoding="utf-8")
     drawn = plots.draw(book, place)
     if asked.docs:
@@ -77,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=_OUT, help="where results go (default: %(default)s)"
     )
     parser.add_argument(
+        "--flame", action="store_true", help="draw where a worker's time goes, as flame.svg"
+    )
+    parser.add_argument(
         "--docs", action="store_true", help="write docs/performance.md, and results beside it"
     )
     parser.add_argument(
@@ -99,7 +102,7 @@ def _parts(asked: argparse.Namespace) -> list[str]:
     return named if asked.soak is None else [*named, SOAK]
 
 
-def _measure(asked: argparse.Namespace, console: Console) -> Book:
+def _measure(asked: argparse.Namespace, console: Console, place: Path) -> Book:
     """Do what was asked for, with progress."""
     core = wanted(asked.core)
     pgmq = wanted_pgmq(asked.pgmq) if asked.pgmq else None
@@ -116,6 +119,9 @@ def _measure(asked: argparse.Namespace, console: Console) -> Book:
                 progress.update(line, description=name)
                 for done in PARTS[name](bed, book, size):
                     progress.update(line, description=f"{name} ({done})")
+            if asked.flame:
+                progress.update(line, description="flame graph")
+                profile.flame_graph(bed, place / "flame.svg")
     return book
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from benchmarks import growing, idle, latency, overhead, profile, soak, starting, throughput
+from benchmarks import growing, idle, latency, overhead, soak, spending, starting, throughput
 from benchmarks.pairs import in_turns
 from benchmarks.subjects import DENO, DENO_TUNED, PYTHON, PYTHON_TUNED
 from benchmarks.workloads import ONE_STEP
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from benchmarks.workloads import Workload
 
 _IN_FLIGHT: Final = 1_000
-_SHOWN: Final = 100  # letters of a statement
 SOAK: Final = "soak"
 """The part that runs only where it is asked for."""
 
@@ -113,18 +112,6 @@ def measure_overhead(_: Bed, book: Book, size: Size) -> Iterator[str]:
         yield "overhead"
 
 
-def measure_statements(bed: Bed, book: Book, size: Size) -> Iterator[str]:
-    """The server's time by statement."""
-    if not size.others:
-        return
-    statements = profile.of_server(bed, ONE_STEP)
-    whole = sum(one.milliseconds for one in statements if one.is_whole)
-    for one in statements:
-        name = f"server: {'' if one.is_whole else '.. '}`{one.text[:_SHOWN]}`"
-        book.note(name, 0, 100 * one.milliseconds / whole, "% of the server's time")
-    yield "statements"
-
-
 def measure_soak(bed: Bed, book: Book, size: Size) -> Iterator[str]:
     """Steady work for as long as was asked for."""
     samples: list[soak.Sample] = []
@@ -147,7 +134,9 @@ PARTS: Final[dict[str, Callable[[Bed, Book, Size], Iterator[str]]]] = {
     "waiting": growing.measure_waiting,
     "steps": growing.measure_dags,
     "workers": growing.measure_workers,
-    "statements": measure_statements,
+    "cores": spending.measure_cores,
+    "statements": spending.measure_statements,
+    "trials": spending.measure_trials,
     SOAK: measure_soak,
 }
 """By the names that `--only` takes. Each measures, notes, and says what it has just done."""

@@ -1,8 +1,11 @@
-"""Where the server's time goes, by statement."""
+"""Where time goes: in the server by statement, in the worker by function."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import psycopg
@@ -10,12 +13,16 @@ import psycopg
 from benchmarks.bed import SETTINGS, Bed
 from benchmarks.subjects import PYTHON_TUNED
 from benchmarks.throughput import is_over
+from benchmarks.workloads import ONE_STEP
 from pgflow_ref import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from benchmarks.workloads import Workload
 
 _WITHIN: Final = 600.0  # seconds
+_SECONDS: Final = 3  # for which a worker is looked into
+_RATE: Final = 500  # times a second
+_LONG: Final = 10_000  # runs; more than a worker completes in the time of a look
 # Time of its own: a function's statement holds that of all statements in it.
 _STATEMENTS: Final = """
 SELECT regexp_replace(query, '\\s+', ' ', 'g'), calls, total_exec_time, toplevel
@@ -65,3 +72,35 @@ def of_server(bed: Bed, workload: Workload, most: int = 20) -> list[Statement]:
         Statement(str(text), int(str(calls)), float(str(spent)), bool(whole))
         for text, calls, spent, whole in rows
     ]
+
+
+def flame_graph(bed: Bed, place: Path) -> None:
+    """Draw where a tuned worker at full load spends its time, as an SVG, while it drains a queue.
+
+    Args:
+        bed: where.
+        place: the file.
+
+    Raises:
+        SubjectFailed: the worker did not do its work.
+        OSError: py-spy could not look into it; Linux lets root, or a parent, do that.
+    """
+    spy = Path(sys.executable).parent / "py-spy"
+    workload = replace(ONE_STEP, runs=_LONG)
+    with (
+        bed.database(workload) as url,
+        PYTHON_TUNED.at_work(url, workload) as worker,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
+        begun = "SELECT FROM pgflow.runs WHERE status = 'completed' LIMIT 1"
+        worker.until(lambda: connection.execute(begun).fetchone() is not None, _WITHIN)
+        asked = ("--duration", str(_SECONDS), "--rate", str(_RATE), "--output", str(place))
+        done = subprocess.run(
+            [spy, "record", "--pid", str(worker.pid), *asked],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise OSError(f"py-spy cannot look into the worker: {done.stderr.strip()}")
+        worker.until(lambda: is_over(connection), _WITHIN)

@@ -13,6 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import trials
 from pgflow_ref import Flow, Worker
 
 if TYPE_CHECKING:
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Serve the flow until SIGTERM."""
     order = json.load(sys.stdin)
-    if order.get("uvloop"):
-        import uvloop  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415  # optional
-
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    trials.apply(order["trial"])
     Worker(flow_of(order), os.environ["PGFLOW_DATABASE_URL"], **order["options"]).run()
 
 

@@ -41,7 +41,7 @@ class Subject:
         options: the worker's own names for what it is told; what is not in it has its default.
         handlers: of Python: coroutines, or plain functions, which run in threads.
         connections: of Deno: how many it may have; Python has three, and one more to listen.
-        uvloop: of Python: whether uvloop runs its loop.
+        trial: of Python: how it differs from pgflow_ref's worker (`benchmarks.trials`); empty: not.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Subject:
     options: dict[str, Any] = field(default_factory=dict)
     handlers: Literal["async", "sync"] = "async"
     connections: int = 4
-    uvloop: bool = False
+    trial: str = ""
 
     def order(self, workload: Workload) -> str:
         """What its process is told to do, as JSON."""
@@ -61,7 +61,7 @@ class Subject:
                 "options": self.options,
                 "handlers": self.handlers,
                 "connections": self.connections,
-                "uvloop": self.uvloop,
+                "trial": self.trial,
             }
         )
 

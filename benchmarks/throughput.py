@@ -55,10 +55,14 @@ class Drained(NamedTuple):
     Attributes:
         rate: tasks per second.
         megabytes: that the first worker's process held when it was over.
+        worker: microseconds of a core that the workers took for a task.
+        server: the same of the server's processes.
     """
 
     rate: float
     megabytes: float
+    worker: float
+    server: float
 
 
 def of_worker(bed: Bed, workload: Workload, subject: Subject) -> float:
@@ -86,10 +90,12 @@ def drain(
         SubjectFailed: one of them did not do its work.
     """
     with _connect(url) as connection, ExitStack() as stack:
-        first = _begin(connection, stack, through or url, workload, subjects)
-        first.until(lambda: is_over(connection), _WITHIN)
+        workers = _begin(connection, stack, through or url, workload, subjects)
+        spent = _Spent(connection, workers)
+        workers[0].until(lambda: is_over(connection), _WITHIN)
+        worker, server = spent.since(workload.tasks)
         rate = _rate(connection, workload, " beside ".join(one.name for one in subjects))
-        return Drained(rate, _megabytes(first))
+        return Drained(rate, _megabytes(workers[0]), worker, server)
 
 
 def drain_first(url: str, workload: Workload, subject: Subject, runs: int) -> Drained:
@@ -105,9 +111,40 @@ def drain_first(url: str, workload: Workload, subject: Subject, runs: int) -> Dr
         SubjectFailed: it did not do its work.
     """
     with _connect(url) as connection, ExitStack() as stack:
-        worker = _begin(connection, stack, url, workload, [subject])
-        worker.until(lambda: _have_ended(connection, workload, runs), _WITHIN)
-        return Drained(_rate_of_first(connection, runs), _megabytes(worker))
+        workers = _begin(connection, stack, url, workload, [subject])
+        spent = _Spent(connection, workers)
+        workers[0].until(lambda: _have_ended(connection, workload, runs), _WITHIN)
+        worker, server = spent.since(runs)
+        return Drained(_rate_of_first(connection, runs), _megabytes(workers[0]), worker, server)
+
+
+class _Spent:
+    """What processes have taken of the cores, from when this is made."""
+
+    def __init__(self, connection: Connection, workers: Sequence[AtWork]) -> None:
+        self._workers = [psutil.Process(worker.pid) for worker in workers]
+        backend = psutil.Process(connection.info.backend_pid)
+        self._postmaster = backend.parent() or backend
+        self._before = self._now()
+
+    def since(self, tasks: int) -> tuple[float, float]:
+        """Microseconds a task, of the workers and of the server."""
+        now = self._now()
+        worker, server = (
+            1_000_000 * (after - before) / tasks
+            for before, after in zip(self._before, now, strict=True)
+        )
+        return worker, server
+
+    def _now(self) -> tuple[float, float]:
+        # Backends end with their workers, and those are still there.
+        server = [self._postmaster, *self._postmaster.children()]
+        return _seconds(self._workers), _seconds(server)
+
+
+def _seconds(processes: Sequence[psutil.Process]) -> float:
+    times = [process.cpu_times() for process in processes]
+    return float(sum(one.user + one.system for one in times))
 
 
 def _begin(
@@ -116,8 +153,8 @@ def _begin(
     url: str,
     workload: Workload,
     subjects: Sequence[Subject],
-) -> AtWork:
-    """Start all workers before any of them gets something to do; the first of them."""
+) -> list[AtWork]:
+    """Start all workers before any of them gets something to do."""
     with connection.transaction():
         # Processes that start beside one that works would slow it down, and the last of many
         # would come to an empty queue.
@@ -126,7 +163,7 @@ def _begin(
         workers = [stack.enter_context(one.at_work(url, workload)) for one in subjects]
         for worker in workers:
             worker.until(lambda: _are_there(connection, len(workers)), _START_WITHIN)
-    return workers[0]
+    return workers
 
 
 def _megabytes(worker: AtWork) -> float:
