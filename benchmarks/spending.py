@@ -71,9 +71,7 @@ def measure_trials(bed: Bed, book: Book, size: Size) -> Iterator[str]:
             book.note(f"{start}{name}", number, value, "tasks/s")
             yield f"{start}{name}"
         for name in who.keys() - {_AS_IT_IS}:
-            book.compare(
-                f"{start}{name} / {_AS_IT_IS}", f"{start}{name}", f"{start}{_AS_IT_IS}"
-            )
+            book.compare(f"{start}{name} / {_AS_IT_IS}", f"{start}{name}", f"{start}{_AS_IT_IS}")
 
 
 def _tried() -> dict[str, Subject]:
