@@ -26,6 +26,7 @@ from benchmarks.subjects import (
     prepare_deno,
 )
 from benchmarks.workloads import ONE_STEP, SIX_STEPS
+from conformance.harness.pooler import PoolerError, program
 from pgflow_ref.install import wanted
 
 if TYPE_CHECKING:
@@ -158,6 +159,17 @@ def test_without_a_pooler_workers_are_measured_at_the_server_and_it_is_said(
     assert "there is no PgBouncer" in said
     assert set(measured.figures) == {"workers: 1"}
     assert "PgBouncer" in measured.about["not measured"]
+
+
+def test_workers_behind_a_pooler_do_all_of_a_queue(bed: Bed) -> None:
+    try:
+        program()
+    except PoolerError as error:
+        pytest.skip(str(error))
+    # Enough for statements that were prepared to meet a connection on which they were not.
+    measured = Book()
+    size = replace(TINY, workers=(2,), share=0.2)
+    assert "workers behind PgBouncer: 2" in list(PARTS["workers"](bed, measured, size))
 
 
 def test_a_loop_of_the_ceiling_that_fails_is_told(
