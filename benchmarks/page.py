@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -46,8 +46,38 @@ def write(book: Book) -> str:
         workloads=WORKLOADS,
         table=lambda start: _table(book.named(start)),
         latency=_latencies(book),
+        cores=_cores(book),
         soak_rate=soak.RATE,
     )
+
+
+class Cores(NamedTuple):
+    """What a task takes with a worker, in microseconds.
+
+    Attributes:
+        time: by the clock.
+        worker: of a core, in the worker.
+        server: of a core, in the server.
+    """
+
+    time: float
+    worker: float
+    server: float
+
+    @property
+    def busy(self) -> float:
+        """How many cores are at work, on average."""
+        return (self.worker + self.server) / self.time
+
+
+def _cores(book: Book) -> dict[str, Cores]:
+    """What a task takes with each worker, by its name."""
+    medians = book.medians()
+    kinds = ("time", "the worker's cpu", "the server's cpu")
+    return {
+        name: Cores(*(medians[f"a task, {kind}: {name}"] for kind in kinds))
+        for name, _ in book.named("a task, time: ")
+    }
 
 
 def _table(figures: Iterable[tuple[str, Figure]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -85,18 +86,24 @@ def flame_graph(bed: Bed, place: Path) -> None:
         SubjectFailed: the worker did not do its work.
         OSError: py-spy could not look into it; Linux lets root, or a parent, do that.
     """
-    spy = Path(sys.executable).parent / "py-spy"
+    bin_first = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     workload = replace(ONE_STEP, runs=_LONG)
     with (
         bed.database(workload) as url,
         PYTHON_TUNED.at_work(url, workload) as worker,
         psycopg.connect(url, autocommit=True) as connection,
     ):
-        begun = "SELECT FROM pgflow.runs WHERE status = 'completed' LIMIT 1"
+        begun = (
+            "SELECT FROM pgflow.step_tasks WHERE last_worker_id IS NOT NULL"
+            " AND status = 'completed' LIMIT 1"
+        )
         worker.until(lambda: connection.execute(begun).fetchone() is not None, _WITHIN)
-        asked = ("--duration", str(_SECONDS), "--rate", str(_RATE), "--output", str(place))
+        asked = ("--duration", str(_SECONDS), "--rate", str(_RATE), "--output", place.name)
+        # Without a path in it, since the picture says how it was made.
         done = subprocess.run(
-            [spy, "record", "--pid", str(worker.pid), *asked],
+            ["py-spy", "record", "--pid", str(worker.pid), *asked],  # noqa: S607
+            cwd=place.parent,
+            env={**os.environ, "PATH": bin_first},
             capture_output=True,
             text=True,
             check=False,

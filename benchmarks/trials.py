@@ -75,13 +75,17 @@ def _statement_for_each_result() -> None:
 
 
 def _unprepared() -> None:
-    changed: Any = psycopg.AsyncCursor
-    changed.execute = functools.partialmethod(psycopg.AsyncCursor.execute, prepare=False)
+    original = psycopg.AsyncCursor.execute
+
+    async def execute(self: Any, query: Any, params: Any = None, **options: Any) -> object:
+        return await original(self, query, params, **{**options, "prepare": False})
+
+    cast("Any", psycopg.AsyncCursor).execute = execute
 
 
 def _binary() -> None:
-    changed: Any = psycopg.AsyncCursor
-    changed.execute = functools.partialmethod(psycopg.AsyncCursor.execute, binary=True)
+    original = psycopg.AsyncCursor.execute
+    cast("Any", psycopg.AsyncCursor).execute = functools.partialmethod(original, binary=True)
 
 
 def _orjson() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from benchmarks import ceiling, dags, growth, latency, page, plots, soak, throughput
+from benchmarks import ceiling, dags, growth, latency, page, plots, profile, soak, throughput
 from benchmarks.__main__ import main
 from benchmarks.bed import make_bed
 from benchmarks.book import Book
@@ -84,12 +84,21 @@ def test_the_parts_and_what_is_made_of_them(
         "the process, with 30 waiting runs |",
         "| run: 10 |",
         "| connections gained |",
+        "cores at work |",
+        "| one step: uvloop / as it is |",
     ):
         assert part_of_page in text
     results = tmp_path / "results.json"
     results.write_text(measured.to_json(), encoding="utf-8")
     assert main(["--read", str(results), "--out", str(tmp_path / "again")]) in {0, 1}
     assert (tmp_path / "again/results.json").read_text(encoding="utf-8") == measured.to_json()
+
+
+def test_a_flame_graph_shows_the_worker_and_no_path(bed: Bed, tmp_path: Path) -> None:
+    profile.flame_graph(bed, tmp_path / "flame.svg")
+    drawn = (tmp_path / "flame.svg").read_text(encoding="utf-8")
+    assert "Worker._work (pgflow_ref/worker/worker.py" in drawn
+    assert str(tmp_path) not in drawn
 
 
 def test_a_filled_database_knows_that_tasks_are_completed(bed: Bed) -> None:

@@ -1,0 +1,47 @@
+"""A trial that changes nothing would be measured as one that makes no difference."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import trials
+
+_CHANGES = """
+import asyncio
+import sys
+import psycopg
+import pgflow_ref.execute
+import pgflow_ref.worker.database as database
+from benchmarks import trials
+
+def means():
+    return (
+        database.execute_together,
+        database.Database._record,
+        psycopg.AsyncCursor.execute,
+        pgflow_ref.execute.decode,
+        pgflow_ref.execute.encode,
+        asyncio.new_event_loop,
+    )
+
+before = means()
+trials.apply(sys.argv[1])
+print(sum(one is not other for one, other in zip(before, means())))
+"""
+
+
+@pytest.mark.parametrize("name", ["", *trials.TRIALS])
+def test_a_trial_changes_one_of_the_means(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _CHANGES, name], capture_output=True, text=True, check=True
+    )
+    changed = int(done.stdout)
+    assert changed == (0 if not name else 2 if name == "orjson" else 1)
+
+
+def test_an_unknown_trial_is_refused() -> None:
+    with pytest.raises(KeyError, match="magic"):
+        trials.apply("magic")
