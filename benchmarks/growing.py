@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+from psycopg import sql
 
 from benchmarks import dags, growth, throughput
 from benchmarks.pairs import order
@@ -17,9 +20,12 @@ from conformance.harness.pooler import PoolerError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from typing_extensions import LiteralString
+
     from benchmarks.bed import Bed
     from benchmarks.book import Book
     from benchmarks.sizes import Size
+    from benchmarks.workloads import Workload
     from conformance.harness.ways import Way
 
 
@@ -106,3 +112,37 @@ def _shared(bed: Bed, size: Size, workers: int, way: Way) -> float:
         # version 1.21 a statement that was prepared on the one is not there on the other.
         subject = PYTHON_TUNED.told(prepare=False) if way.is_pooled else PYTHON_TUNED
         return throughput.drain(url, workload, [subject] * workers, way.through(url)).rate
+
+
+_PROMISES: Final[dict[str, LiteralString]] = {
+    "as it is": "",
+    "an unlogged queue": "ALTER TABLE pgmq.{queue} SET UNLOGGED",
+    "synchronous_commit off": "ALTER DATABASE {database} SET synchronous_commit = off",
+}
+"""What a database is told before it is measured, by what it promises then."""
+
+
+def measure_promises(bed: Bed, book: Book, size: Size) -> Iterator[str]:
+    """The same work in databases that promise less (docs/scaling.md)."""
+    if not size.others:
+        return
+    workload = size.scaled(ONE_STEP)
+    for number in range(size.rounds):
+        for name in order(list(_PROMISES), number):
+            with bed.database(workload) as url:
+                _tell(url, workload, _PROMISES[name])
+                drained = throughput.drain(url, workload, [PYTHON_TUNED])
+            book.note(f"promises: {name}", number, drained.rate, "tasks/s")
+            yield f"promises: {name}"
+    for name in list(_PROMISES)[1:]:
+        book.compare(f"promises: {name} / as it is", f"promises: {name}", "promises: as it is")
+
+
+def _tell(url: str, workload: Workload, statement: LiteralString) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        if statement:
+            named = sql.SQL(statement).format(
+                queue=sql.Identifier(f"q_{workload.slug}"),
+                database=sql.Identifier(connection.info.dbname),
+            )
+            connection.execute(named)

@@ -134,6 +134,7 @@ PARTS: Final[dict[str, Callable[[Bed, Book, Size], Iterator[str]]]] = {
     "waiting": growing.measure_waiting,
     "steps": growing.measure_dags,
     "workers": growing.measure_workers,
+    "promises": growing.measure_promises,
     "cores": spending.measure_cores,
     "statements": spending.measure_statements,
     "trials": spending.measure_trials,

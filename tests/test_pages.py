@@ -17,10 +17,15 @@ from tests.workflows import check_caller
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Server
-    from tests.pages import Check
+    from tests.conftest import Database, Server
+    from tests.pages import Block, Check
 
-GENERATED = {*(f"reference/{name}" for name in write.PAGES), "core-behaviour.md", "mutants.md"}
+GENERATED = {
+    *(f"reference/{name}" for name in write.PAGES),
+    "core-behaviour.md",
+    "mutants.md",
+    "performance.md",
+}
 ALL = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
 
 
@@ -39,11 +44,17 @@ def test_a_page_works_from_top_to_bottom(
     }
     _lay_scripts(tmp_path)
     with databases.database() as database:
+        # What it brings back after a crash is the concern of harness/test_scaling.py.
+        checks["put-back.sql"] = lambda block: put_back(database, block)
         monkeypatch.setenv("DATABASE_URL", database.url)
         database.is_altered = name in {"how-to/regress.md", "how-to/roles.md"}
         if name == "how-to/roles.md":  # whose installer is to own what is there
             database.rows("DROP SCHEMA pgflow, pgmq, realtime CASCADE")
         Reader(DOCS / name, tmp_path, database.url, checks).read()
+
+
+def put_back(database: Database, block: Block) -> None:
+    database.connection.execute(block.code.encode())
 
 
 def check_deviations(text: str) -> None:
