@@ -1,4 +1,4 @@
-"""Which parts a run of the benchmarks has, and how much of each."""
+"""Which parts a run of the benchmarks has; `sizes.py` says how much of each."""
 
 from __future__ import annotations
 

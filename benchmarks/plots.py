@@ -147,9 +147,10 @@ def soak(book: Book) -> Picture | None:
     picture = Picture(figsize=_WIDE, layout="constrained")
     for place, name in enumerate(("memory", "median latency")):
         axes = picture.add_subplot(2, 1, place + 1)
-        axes.plot(minutes, list(kinds[name].values.values()), linewidth=1)
+        values = list(kinds[name].values.values())
+        axes.plot(minutes, values, linewidth=1.5)
         axes.set_ylabel(f"{name}, {kinds[name].unit}")
-        axes.set_ylim(bottom=0)  # else nothing would look flat
+        axes.set_ylim(0, 1.2 * max(values))  # from zero, else nothing would look flat
         axes.grid(visible=True, axis="both", color="0.9")
     axes.set_xlabel("minutes")
     return picture
