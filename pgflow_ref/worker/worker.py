@@ -128,8 +128,9 @@ class Worker:
             signals: whether SIGTERM and SIGINT ask for it; only in the main thread.
 
         Raises:
-            DatabaseUnavailable, CoreMissing, CoreUnsupported, PrivilegeMissing, FlowNotFound,
-                FlowMismatch: at the start. Later the worker waits for a database that goes away.
+            DatabaseUnavailable: at the start; later the worker waits for a database that goes away.
+            CoreMissing, CoreUnsupported, PrivilegeMissing: likewise, what the database lacks.
+            FlowNotFound, FlowMismatch: likewise, what it has of the flow.
 
         Example:
             Worker(order, url, max_concurrency=50).run()
