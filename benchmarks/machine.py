@@ -20,7 +20,7 @@ def about(bed: Bed, core: str) -> dict[str, str]:
     return {
         "processor": f"{_processor()}, {os.cpu_count()} of its cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "Python": platform.python_version(),
         "psycopg": f"{psycopg.__version__} ({psycopg.pq.__impl__})",
         "Deno": version("deno"),

@@ -81,7 +81,7 @@ def throughput(book: Book) -> Picture | None:
     axes.axvline(1.0, color="0.4", linewidth=1)
     axes.set_yticks([at + 0.4 - thick / 2 for at in range(len(workloads))], workloads)
     axes.invert_yaxis()
-    axes.legend(fontsize="small")
+    picture.legend(fontsize="small", loc="outside lower center", ncols=3)
     return picture
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from benchmarks.sizes import Size
     from benchmarks.subjects import Subject
 
-_SHOWN: Final = 100  # letters of a statement
+_SHOWN: Final = 48  # letters of a statement, to know it by
 _AS_IT_IS: Final = "as it is"
 
 
@@ -50,9 +51,12 @@ def measure_statements(bed: Bed, book: Book, size: Size) -> Iterator[str]:
         return
     statements = profile.of_server(bed, size.scaled(ONE_STEP))
     whole = sum(one.milliseconds for one in statements if one.is_whole)
+    shares: defaultdict[str, float] = defaultdict(float)
     for one in statements:
         name = f"server: {'' if one.is_whole else '.. '}`{one.text[:_SHOWN]}`"
-        book.note(name, 0, 100 * one.milliseconds / whole, "% of the server's time")
+        shares[name] += 100 * one.milliseconds / whole
+    for name, share in shares.items():
+        book.note(name, 0, share, "% of the server's time")
     yield "statements"
 
 
