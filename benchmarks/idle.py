@@ -11,7 +11,7 @@ import psutil
 import psycopg
 
 from benchmarks.bed import define
-from benchmarks.subjects import PYTHON
+from benchmarks.subjects import PYTHON, are_there
 from benchmarks.workloads import ONE_STEP
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ def _at_work(bed: Bed, strategy: SignalStrategy) -> Iterator[psutil.Process]:
     with bed.database() as url, psycopg.connect(url, autocommit=True) as connection:
         define(connection, ONE_STEP.slug, ONE_STEP.steps)
         with subject.at_work(url, ONE_STEP) as worker:
-            there = "SELECT FROM pgflow.workers"
-            worker.until(lambda: connection.execute(there).fetchone() is not None, within=20.0)
+            worker.until(lambda: are_there(connection), within=20.0)
             yield psutil.Process(worker.pid)
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def about(bed: Bed, core: str) -> dict[str, str]:
     """Machine and versions, for people."""
     return {
-        "processor": f"{_processor()}, {os.cpu_count()} of its cores",
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "Python": platform.python_version(),

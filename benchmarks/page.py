@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from benchmarks import soak
 from benchmarks.percentiles import percentile
 from benchmarks.tables import shown
-from benchmarks.targets import judge
+from benchmarks.targets import TARGETS, judge
 from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def write(book: Book) -> str:
         table=lambda start: _table(book.named(start)),
         latency=_latencies(book),
         cores=_cores(book),
+        limits={target.figure: target.limit for target in TARGETS},
         soak_rate=soak.RATE,
     )
 

@@ -11,7 +11,7 @@ import psycopg
 
 from benchmarks.bed import define
 from benchmarks.percentiles import percentile
-from benchmarks.subjects import PYTHON, SubjectFailed
+from benchmarks.subjects import PYTHON, SubjectFailed, are_there
 from benchmarks.workloads import COUNTED
 from pgflow_ref import PgFlow
 
@@ -88,7 +88,7 @@ def of_worker(bed: Bed, minutes: float) -> Iterator[Sample]:
         define(connection, COUNTED.slug, COUNTED.steps)
         with subject.at_work(url, COUNTED) as worker, PgFlow(url) as pgflow:
             # Its imports and its first connections are no part of the steady work.
-            worker.until(lambda: _is_there(connection), within=20.0)
+            worker.until(lambda: are_there(connection), within=20.0)
             began = time.monotonic()
             since, look_at, started = _now(connection), began + _SAMPLE, 0
             while time.monotonic() < began + 60 * minutes:
@@ -153,10 +153,6 @@ def _look(connection: Connection, worker: AtWork, since: object, minutes: float)
         percentile([float(str(latency)) for latency, _ in runs], 50),
         len(runs),
     )
-
-
-def _is_there(connection: Connection) -> bool:
-    return connection.execute("SELECT FROM pgflow.workers").fetchone() is not None
 
 
 def _now(connection: Connection) -> object:

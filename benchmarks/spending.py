@@ -74,7 +74,7 @@ def measure_trials(bed: Bed, book: Book, size: Size) -> Iterator[str]:
         for number, name, value in in_turns(who, size.rounds):
             book.note(f"{start}{name}", number, value, "tasks/s")
             yield f"{start}{name}"
-        for name in who.keys() - {_AS_IT_IS}:
+        for name in list(who)[1:]:
             book.compare(f"{start}{name} / {_AS_IT_IS}", f"{start}{name}", f"{start}{_AS_IT_IS}")
 
 

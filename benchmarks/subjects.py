@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from benchmarks.workloads import Workload
+    from conformance.harness.databases import Connection
 
 _TYPESCRIPT: Final = Path(__file__).parents[1] / "conformance/workers/typescript"
 _STOP_WITHIN: Final = 15.0  # seconds from SIGTERM to the end of a worker that has nothing to do
@@ -160,6 +161,13 @@ class AtWork:
         self.said.seek(0)
         end = self.said.read()[-2000:].decode(errors="replace").strip()
         return SubjectFailed(f"{self.name} {what}; it said: {end or 'nothing'}")
+
+
+def are_there(connection: Connection, workers: int = 1) -> bool:
+    """Whether so many workers are registered: from then on they hear SIGTERM."""
+    row = connection.execute("SELECT count(*) FROM pgflow.workers").fetchone()
+    assert row is not None, "a count has one row"
+    return row[0] == workers
 
 
 def prepare_deno() -> None:

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from benchmarks import ceiling
-from benchmarks.subjects import SubjectFailed
+from benchmarks.subjects import SubjectFailed, are_there
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,18 +162,12 @@ def _begin(
         connection.execute(sql.SQL(_HOLD).format(queue=queue))
         workers = [stack.enter_context(one.at_work(url, workload)) for one in subjects]
         for worker in workers:
-            worker.until(lambda: _are_there(connection, len(workers)), _START_WITHIN)
+            worker.until(lambda: are_there(connection, len(workers)), _START_WITHIN)
     return workers
 
 
 def _megabytes(worker: AtWork) -> float:
     return float(psutil.Process(worker.pid).memory_info().rss / 1_000_000)
-
-
-def _are_there(connection: Connection, workers: int) -> bool:
-    row = connection.execute("SELECT count(*) FROM pgflow.workers").fetchone()
-    assert row is not None, "a count has one row"
-    return row[0] == workers
 
 
 def is_over(connection: Connection) -> bool:
