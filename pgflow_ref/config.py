@@ -90,7 +90,7 @@ min_poll_interval (9) is longer than max_poll_interval (5.0)
 
     max_concurrency: int = 10
     batch_size: int = 10
-    recorders: int = 1
+    recorders: int = 2
     min_poll_interval: float = 1.0
     max_poll_interval: float = 5.0
     visibility_timeout: int | None = None

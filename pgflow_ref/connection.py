@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import psycopg
@@ -159,16 +160,59 @@ async def execute_async(
 
 
 async def execute_together(
-    connection: psycopg.AsyncConnection[object], operations: Sequence[Operation[T]]
+    connection: psycopg.AsyncConnection[tuple[object, ...]], operations: Sequence[Operation[T]]
 ) -> list[T]:
-    """Run several operations in one transaction and one round trip (libpq's pipeline mode)."""
-    cursors = [psycopg.AsyncCursor(connection, row_factory=tuple_row) for _ in operations]
-    async with connection.pipeline(), connection.transaction():
-        for cursor, operation in zip(cursors, operations, strict=True):
-            await cursor.execute(operation.sql, operation.params)
+    """Run several operations in one transaction and one round trip (libpq's pipeline mode).
+
+    The transaction is the pipeline's own: without BEGIN, the server commits what came before the
+    end of a pipeline, or, where it refuses one statement, none of it.
+    """
+    async with connection.pipeline():
+        cursors = [await _sent(connection, operation) for operation in operations]
+    return await _answers(operations, cursors)
+
+
+async def execute_in_turn(
+    connection: psycopg.AsyncConnection[tuple[object, ...]],
+    first: Sequence[Operation[T]],
+    then: Sequence[Operation[T]],
+) -> tuple[list[T], list[T] | Exception]:
+    """Run two transactions in one round trip; the second begins when the first is committed.
+
+    Returns:
+        The answers of the first, and those of the second or why it was refused.
+
+    Raises:
+        Exception: the first was refused, or nobody knows; the second is then not run.
+    """
+    end: psycopg.AsyncCursor[tuple[object, ...]] | None = None
+    try:
+        async with connection.pipeline():
+            await connection.execute("BEGIN")
+            cursors = [await _sent(connection, operation) for operation in first]
+            end = await connection.execute("COMMIT")
+            more = [await _sent(connection, operation) for operation in then]
+    except (psycopg.Error, OSError) as error:
+        if end is None or end.statusmessage != "COMMIT":
+            with suppress(psycopg.Error, OSError):
+                await connection.rollback()
+            raise
+        return await _answers(first, cursors), error
+    return await _answers(first, cursors), await _answers(then, more)
+
+
+async def _sent(
+    connection: psycopg.AsyncConnection[tuple[object, ...]], operation: Operation[T]
+) -> psycopg.AsyncCursor[tuple[object, ...]]:
+    return await connection.execute(operation.sql, operation.params)
+
+
+async def _answers(
+    operations: Sequence[Operation[T]], cursors: Sequence[psycopg.AsyncCursor[tuple[object, ...]]]
+) -> list[T]:
     return [
         operation.read(await cursor.fetchall())
-        for cursor, operation in zip(cursors, operations, strict=True)
+        for operation, cursor in zip(operations, cursors, strict=True)
     ]
 
 

@@ -76,10 +76,12 @@ class Recorded:
 
     Attributes:
         lane: that of their `Record`.
+        tasks: what was then read and claimed, where it was asked for.
     """
 
     now: float
     lane: int = 0
+    tasks: tuple[Task, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +226,13 @@ class Record:
 
     Attributes:
         lane: which of the worker's `recorders` does it, from 0; one that does nothing else.
+        read: what to read and claim in the same round trip, once the results are in the database;
+            None: nothing.
     """
 
     results: tuple[Result, ...]
     lane: int = 0
+    read: Read | None = None
 
 
 @dataclass(frozen=True, slots=True)

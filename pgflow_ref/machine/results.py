@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from pgflow_ref.execute import timed_out
-from pgflow_ref.machine.state import longer
-from pgflow_ref.protocol import Abandon, Command, Finished, NotRecorded, Record, Recorded
+from pgflow_ref.machine.state import Phase, longer
+from pgflow_ref.protocol import Abandon, Command, Finished, NotRecorded, Read, Record, Recorded
 from pgflow_ref.task import Completed, Failed, Result
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def take_in_outcome(state: State, event: Finished) -> State:
 def take_in_recorded(state: State, event: Recorded) -> State:
     """A batch is in the database: its slots are free, and there may be work that it made."""
     results = state.recording[event.lane]
-    made_work = any(_may_make_work(state.plan, result) for result in results)
-    poll_at = state.now if made_work or state.free <= 0 else state.poll_at
+    may_find = _make_work(state.plan, results) or state.free <= 0
+    poll_at = state.now if may_find else state.poll_at
     return _leave(state, event.lane)._replace(record_retry=0.0, poll_at=poll_at)
 
 
@@ -71,16 +72,36 @@ def record(state: State, commands: list[Command]) -> State:
     """Record what is ready, if it is time to."""
     if not state.outbox or state.now < state.record_at:
         return state
+    share = _share(state)
     for lane in state.free_lanes:
-        batch = state.outbox[:1] if state.apart else state.outbox
+        batch = state.outbox[: 1 if state.apart else share]
         if batch:
-            commands.append(Record(batch, lane))
+            commands.append(Record(batch, lane, _read_after(state, batch)))
             state = state._replace(
                 recording={**state.recording, lane: batch},
                 outbox=state.outbox[len(batch) :],
                 apart=max(0, state.apart - 1),
             )
     return state
+
+
+def _share(state: State) -> int:
+    """How many results a lane takes: all, unless the worker had nothing else to do meanwhile."""
+    if state.free > 0 or state.running or state.recording:
+        return len(state.outbox)
+    return math.ceil(len(state.outbox) / len(state.free_lanes))
+
+
+def _read_after(state: State, batch: tuple[Result, ...]) -> Read | None:
+    """What to read with the slots that a batch frees, where there is likely to be something.
+
+    Not beside what may be refused, or not arrive: then it would not be known whose fault it was.
+    """
+    if state.phase is not Phase.RUNNING or state.apart or state.record_retry:
+        return None
+    if state.free > 0 and not _make_work(state.plan, batch):
+        return None
+    return Read(min(len(batch), state.plan.config.batch_size), state.plan.visibility_timeout)
 
 
 def _leave(state: State, lane: int) -> State:
@@ -90,7 +111,9 @@ def _leave(state: State, lane: int) -> State:
     return state._replace(recording=recording)
 
 
-def _may_make_work(plan: Plan, result: Result) -> bool:
-    if isinstance(result.outcome, Failed):
-        return True
-    return result.task.key.step_slug in plan.with_dependents
+def _make_work(plan: Plan, results: tuple[Result, ...]) -> bool:
+    """Whether there may be tasks for somebody once these results are recorded."""
+    return any(
+        isinstance(result.outcome, Failed) or result.task.key.step_slug in plan.with_dependents
+        for result in results
+    )

@@ -105,7 +105,7 @@ def _take_in(  # noqa: C901, PLR0911, PLR0912  # one case for each event
         case Finished():
             return results.take_in_outcome(state, event)
         case Recorded():
-            return results.take_in_recorded(state, event)
+            return _take_in_tasks(results.take_in_recorded(state, event), event, commands)
         case NotRecorded():
             return results.take_in_refusal(state, event, commands)
         case Recovered():
@@ -131,12 +131,16 @@ def _begin(state: State) -> State:
     )
 
 
-def _take_in_tasks(state: State, event: TasksClaimed, commands: list[Command]) -> State:
+def _take_in_tasks(
+    state: State, event: TasksClaimed | Recorded, commands: list[Command]
+) -> State:
+    if not event.tasks:
+        return state
     if state.is_out_of_time:
         return results.settle(state, *(Result(task, STOPPED) for task in event.tasks))
     commands.extend(Run(task) for task in event.tasks)
     started = {task.key: _running(state, task) for task in event.tasks}
-    overdue_at = min((one.deadline for one in started.values()), default=NEVER)
+    overdue_at = min(one.deadline for one in started.values())
     return state._replace(
         running={**state.running, **started}, overdue_at=min(state.overdue_at, overdue_at)
     )

@@ -79,10 +79,12 @@ from pgflow_ref.operations.tasks import (
     hold_runs,
     hold_tasks,
     mark_stopped,
+    read_and_start,
     read_messages,
     record,
     register_worker,
     start_tasks,
+    tasks_just_claimed,
 )
 
 __all__ = [
@@ -137,6 +139,7 @@ __all__ = [
     "missing_grants",
     "notifications",
     "queue_of",
+    "read_and_start",
     "read_messages",
     "read_with_poll",
     "record",
@@ -152,6 +155,7 @@ __all__ = [
     "start_tasks",
     "still_there",
     "stored_flow",
+    "tasks_just_claimed",
     "unlisten",
     "visible_in",
     "workers_health",

@@ -94,18 +94,51 @@ def start_tasks(
     """
     return Operation(
         "claim tasks",
-        "SELECT t.msg_id, t.run_id, t.step_slug, t.input::text,"
-        " (SELECT r.input::text FROM pgflow.steps s"
-        " JOIN pgflow.runs r USING (flow_slug) WHERE s.flow_slug = t.flow_slug"
-        " AND s.step_slug = t.step_slug AND s.step_type = 'map' AND r.run_id = t.run_id)"
-        " FROM pgflow.start_tasks(flow_slug => %(flow_slug)s::text,"
+        _INPUTS + " FROM pgflow.start_tasks(flow_slug => %(flow_slug)s::text,"
         " msg_ids => %(message_ids)s::bigint[], worker_id => %(worker_id)s::uuid) t",
         {"flow_slug": flow_slug, "message_ids": list(message_ids), "worker_id": worker_id},
-        lambda rows: {
-            _claimed(row): TaskInput(str(row[3]), None if row[4] is None else str(row[4]))
-            for row in rows
-        },
+        _inputs,
     )
+
+
+def read_and_start(
+    flow_slug: str, visibility_timeout: int, quantity: int, worker_id: UUID
+) -> Operation[dict[Claimed, TaskInput]]:
+    """Read messages and claim their tasks, `read_messages` and `start_tasks` in one statement.
+
+    Which messages they are is known to `tasks_just_claimed`, in the same transaction. Where there
+    are none, the core is not asked: to plan its statement would be most of the work.
+    """
+    return Operation(
+        "read and claim tasks",
+        _INPUTS + " FROM (SELECT set_config('pgflow_ref.messages',"
+        " coalesce(array_agg(msg_id), '{}')::text, true)::bigint[] AS ids"
+        " FROM pgmq.read(%(flow_slug)s::text, %(vt)s::integer, %(qty)s::integer)) m"
+        " CROSS JOIN LATERAL pgflow.start_tasks(flow_slug => %(flow_slug)s::text,"
+        " msg_ids => m.ids, worker_id => %(worker_id)s::uuid) t WHERE m.ids <> '{}'",
+        {
+            "flow_slug": flow_slug,
+            "vt": visibility_timeout,
+            "qty": quantity,
+            "worker_id": worker_id,
+        },
+        _inputs,
+    )
+
+
+_INPUTS: Final = (
+    "SELECT t.msg_id, t.run_id, t.step_slug, t.input::text,"
+    " (SELECT r.input::text FROM pgflow.steps s"
+    " JOIN pgflow.runs r USING (flow_slug) WHERE s.flow_slug = t.flow_slug"
+    " AND s.step_slug = t.step_slug AND s.step_type = 'map' AND r.run_id = t.run_id)"
+)
+
+
+def _inputs(rows: Sequence[Row]) -> dict[Claimed, TaskInput]:
+    return {
+        _claimed(row): TaskInput(str(row[3]), None if row[4] is None else str(row[4]))
+        for row in rows
+    }
 
 
 def claimed_tasks(
@@ -117,15 +150,33 @@ def claimed_tasks(
     """
     return Operation(
         "look at the claimed tasks",
-        "SELECT message_id, run_id, step_slug, task_index, attempts_count FROM pgflow.step_tasks"
-        " WHERE flow_slug = %(flow_slug)s AND message_id = ANY(%(message_ids)s::bigint[])"
-        " AND status = 'started' AND last_worker_id = %(worker_id)s",
+        _MINE + " AND message_id = ANY(%(message_ids)s::bigint[])",
         {"flow_slug": flow_slug, "message_ids": list(message_ids), "worker_id": worker_id},
-        lambda rows: {
-            _claimed(row): TaskKey(as_uuid(row[1]), str(row[2]), as_int(row[3]), as_int(row[4]))
-            for row in rows
-        },
+        _keys,
     )
+
+
+def tasks_just_claimed(flow_slug: str, worker_id: UUID) -> Operation[dict[Claimed, TaskKey]]:
+    """As `claimed_tasks`, of the messages of a `read_and_start` in the same transaction."""
+    return Operation(
+        "look at the claimed tasks",
+        _MINE + " AND message_id = ANY(current_setting('pgflow_ref.messages')::bigint[])",
+        {"flow_slug": flow_slug, "worker_id": worker_id},
+        _keys,
+    )
+
+
+_MINE: Final = (
+    "SELECT message_id, run_id, step_slug, task_index, attempts_count FROM pgflow.step_tasks"
+    " WHERE flow_slug = %(flow_slug)s AND status = 'started' AND last_worker_id = %(worker_id)s"
+)
+
+
+def _keys(rows: Sequence[Row]) -> dict[Claimed, TaskKey]:
+    return {
+        _claimed(row): TaskKey(as_uuid(row[1]), str(row[2]), as_int(row[3]), as_int(row[4]))
+        for row in rows
+    }
 
 
 def claim(

@@ -19,7 +19,7 @@ from psycopg import errors as pg
 from pgflow_ref import operations as ops
 from pgflow_ref import protocol
 from pgflow_ref.capabilities import probe
-from pgflow_ref.connection import Line, execute_async, execute_together, is_passing
+from pgflow_ref.connection import Line, execute_async, execute_in_turn, execute_together, is_passing
 from pgflow_ref.task import Failed, TaskKey
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from pgflow_ref.config import WorkerConfig
-    from pgflow_ref.task import Result
+    from pgflow_ref.task import Result, Task
     from pgflow_ref.telling import Telling
 
 log: Final = logging.getLogger("pgflow_ref.worker")
@@ -225,7 +225,7 @@ class Database:
         results, line = command.results, self._recorders[command.lane]
         keys = [result.task.key for result in results]
         try:
-            was, given, ends = await self._record(line, results)
+            was, given, ends, tasks = await self._record(line, command)
         except Exception as error:  # noqa: BLE001  # the machine decides what becomes of results
             log.warning("%s", _trouble(f"record {len(results)} results", error))
             refusal = None if is_passing(error) else _first_line(error)
@@ -241,16 +241,19 @@ class Database:
             more, ended = await self._look(line, unclear)
             now.update(more)
             ends.extend(end for end in ended if end.run_id not in was_going)
-        self._happened(protocol.Recorded(time.monotonic(), command.lane))
+        self._happened(protocol.Recorded(time.monotonic(), command.lane, tasks))
         for result in results:
             self._report(result, now.get(result.task.key))
         for end in ends:
             self._telling.run_ended(end)
 
     async def _record(
-        self, line: Line, results: tuple[Result, ...]
-    ) -> tuple[dict[UUID, str], dict[TaskKey, ops.Now | None], list[ops.RunEnd]]:
+        self, line: Line, command: protocol.Record
+    ) -> tuple[
+        dict[UUID, str], dict[TaskKey, ops.Now | None], list[ops.RunEnd], tuple[Task, ...]
+    ]:
         """How their runs were, what became of them, and, if one listens, the runs that are over."""
+        results, read, connection = command.results, command.read, await line.open()
         run_ids = sorted({result.task.key.run_id for result in results})
         operations: list[ops.Operation[Any]] = [
             ops.hold_runs(run_ids),
@@ -259,8 +262,21 @@ class Database:
         ]
         if self._telling:
             operations.append(ops.ended_runs(run_ids))
-        was, _, given, *ends = await execute_together(await line.open(), operations)
-        return was, given, ends[0] if ends else []
+        tasks: tuple[Task, ...] = ()
+        if read is None:
+            was, _, given, *ends = await execute_together(connection, operations)
+        else:
+            asked = (self._flow_slug, read.visibility_timeout, read.quantity, self._worker_id)
+            (was, _, given, *ends), claimed = await execute_in_turn(
+                connection,
+                operations,
+                [ops.read_and_start(*asked), ops.tasks_just_claimed(asked[0], asked[-1])],
+            )
+            if isinstance(claimed, Exception):
+                log.warning("%s; trying again", _trouble("claim tasks", claimed))
+            else:
+                tasks = ops.claim(self._flow_slug, *claimed)
+        return was, given, ends[0] if ends else [], tasks
 
     async def _look(
         self, line: Line, keys: Sequence[TaskKey]
