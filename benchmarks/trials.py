@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import psycopg
-from psycopg.rows import tuple_row
 
 import pgflow_ref.execute
+import pgflow_ref.machine.results
 import pgflow_ref.worker.database
-from pgflow_ref import operations as ops
+from pgflow_ref.connection import execute_async, execute_in_turn, execute_together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from uuid import UUID
+    from collections.abc import Callable, Mapping, Sequence
 
-    from pgflow_ref.connection import Line
-    from pgflow_ref.task import Result, TaskKey
+    from pgflow_ref import operations as ops
 
 T = TypeVar("T")
+
+_RECORD: Final = "record results"
+_ARRAYS: Final = frozenset({"runs", "steps", "indexes", "attempts", "outputs", "messages"})
+_database: Any = pgflow_ref.worker.database
 
 
 def apply(name: str) -> None:
@@ -43,35 +46,80 @@ def apply(name: str) -> None:
 
 def _no_pipeline() -> None:
     async def one_by_one(
-        connection: psycopg.AsyncConnection[object], operations: Sequence[ops.Operation[T]]
+        connection: psycopg.AsyncConnection[tuple[object, ...]],
+        operations: Sequence[ops.Operation[T]],
     ) -> list[T]:
-        answers = []
         async with connection.transaction():
-            for operation in operations:
-                async with psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor:
-                    await cursor.execute(operation.sql, operation.params)
-                    answers.append(operation.read(await cursor.fetchall()))
-        return answers
+            return [await execute_async(connection, operation) for operation in operations]
 
-    pgflow_ref.worker.database.execute_together = one_by_one  # type: ignore[attr-defined]
+    async def in_turn(
+        connection: psycopg.AsyncConnection[tuple[object, ...]],
+        first: Sequence[ops.Operation[T]],
+        then: Sequence[ops.Operation[T]],
+    ) -> tuple[list[T], list[T]]:
+        return await one_by_one(connection, first), await one_by_one(connection, then)
+
+    _database.execute_together = one_by_one
+    _database.execute_in_turn = in_turn
 
 
 def _statement_for_each_result() -> None:
-    async def record(
-        self: Any, line: Line, results: tuple[Result, ...]
-    ) -> tuple[dict[UUID, str], dict[TaskKey, ops.Now | None], list[ops.RunEnd]]:
-        run_ids = sorted({result.task.key.run_id for result in results})
-        operations: list[ops.Operation[Any]] = [
-            ops.hold_runs(run_ids),
-            ops.hold_tasks(run_ids, self._worker_id),
-            *(ops.record([result], self._worker_id) for result in results),
-        ]
-        execute_together = pgflow_ref.worker.database.execute_together  # type: ignore[attr-defined]
-        was, _, *given = await execute_together(await line.open(), operations)
-        return was, {key: now for one in given for key, now in one.items()}, []
+    together, in_turn = execute_together, execute_in_turn
 
-    changed: Any = pgflow_ref.worker.database.Database
-    changed._record = record  # noqa: SLF001
+    async def execute_apart(
+        connection: psycopg.AsyncConnection[tuple[object, ...]],
+        operations: Sequence[ops.Operation[Any]],
+    ) -> list[Any]:
+        return _joined(operations, await together(connection, _apart(operations)))
+
+    async def execute_apart_in_turn(
+        connection: psycopg.AsyncConnection[tuple[object, ...]],
+        first: Sequence[ops.Operation[Any]],
+        then: Sequence[ops.Operation[Any]],
+    ) -> tuple[list[Any], list[Any] | Exception]:
+        answers, more = await in_turn(connection, _apart(first), then)
+        return _joined(first, answers), more
+
+    _database.execute_together = execute_apart
+    _database.execute_in_turn = execute_apart_in_turn
+
+
+def _apart(operations: Sequence[ops.Operation[Any]]) -> list[ops.Operation[Any]]:
+    """The same with a statement for each result."""
+    return [
+        replace(operation, params=_only(operation.params, number))
+        for operation in operations
+        for number in range(_results(operation))
+    ]
+
+
+def _joined(operations: Sequence[ops.Operation[Any]], answers: list[Any]) -> list[Any]:
+    """The answers to these, from the answers to those that were made of them."""
+    left = iter(answers)
+    return [
+        next(left)
+        if operation.name != _RECORD
+        else {key: now for _ in range(_results(operation)) for key, now in next(left).items()}
+        for operation in operations
+    ]
+
+
+def _results(operation: ops.Operation[Any]) -> int:
+    """How many statements are made of one: of what records results, one for each."""
+    runs = operation.params.get("runs")
+    return len(runs) if operation.name == _RECORD and isinstance(runs, list) else 1
+
+
+def _only(params: Mapping[str, object], number: int) -> dict[str, object]:
+    return {
+        name: [value[number]] if name in _ARRAYS and isinstance(value, list) else value
+        for name, value in params.items()
+    }
+
+
+def _nothing_in_place() -> None:
+    changed: Any = pgflow_ref.machine.results
+    changed._read_after = lambda _state, _batch: None  # noqa: SLF001
 
 
 def _unprepared() -> None:
@@ -105,6 +153,7 @@ def _uvloop() -> None:
 
 TRIALS: Final[dict[str, Callable[[], None]]] = {
     "each statement a round trip": _no_pipeline,
+    "reads and claims on their own": _nothing_in_place,
     "a statement for each result": _statement_for_each_result,
     "nothing prepared": _unprepared,
     "binary formats": _binary,

@@ -46,8 +46,10 @@ class WorkerConfig:
         max_concurrency: tasks at once, 1 to 10,000.
         batch_size: messages per read, 1 to 10,000; never more than there are free slots.
         recorders: connections that record results, 1 to 16. Each records, in one transaction, what
-            is ready when it is free. One is enough until the server's share of recording is more
-            than one of its processors can do.
+            is ready when it is free, and claims in the same round trip what takes its place. With
+            one, a full worker waits while its results are recorded; with two, handlers run and the
+            server does the one while it does the other. More help where the server has more
+            processors to spare.
         min_poll_interval: the shortest wait after a read that found nothing, up to 300.
         max_poll_interval: the longest such wait, up to 300. Each wait is drawn at random between
             the shortest and three times the one before.

@@ -53,7 +53,6 @@ class Telling:
         self._worker_id = worker_id
         self._worker_name = worker_name
         self._flow_slug = flow_slug
-        self._polled_at: float | None = None
         self._began: dict[TaskKey, float] = {}
         self._took: dict[TaskKey, float] = {}
 
@@ -71,17 +70,16 @@ class Telling:
         if self:
             self.listeners.tell(self._event("pgflow.worker.stop"))
 
-    def poll_started(self) -> None:
-        """A read is sent."""
+    def poll_started(self) -> float:
+        """A read is sent; when, for `poll_stopped`."""
         if self:
-            self._polled_at = self._timer()
             self.listeners.tell(self._event("pgflow.worker.poll.start"))
+        return self._timer()
 
-    def poll_stopped(self, count: int) -> None:
+    def poll_stopped(self, began: float, count: int) -> None:
         """The read, and the claim of what it found, have brought so many tasks."""
-        if self and self._polled_at is not None:
-            took = self._timer() - self._polled_at
-            self._polled_at = None
+        if self:
+            took = self._timer() - began
             event = self._event("pgflow.worker.poll.stop")
             self.listeners.tell(replace(event, duration=took, count=count))
 

@@ -13,6 +13,7 @@ from pgflow_ref.protocol import (
     Event,
     Finished,
     MessagesRead,
+    Read,
     Record,
     Registered,
     Started,
@@ -43,8 +44,10 @@ def result(of: Task, outcome: Outcome = OK) -> Result:
     return Result(of, outcome)
 
 
-def record(*tasks: Task, outcome: Outcome = OK, lane: int = 0) -> Record:
-    return Record(tuple(result(one, outcome) for one in tasks), lane)
+def record(*tasks: Task, outcome: Outcome = OK, lane: int = 0, reads: int = 0) -> Record:
+    """Record these, with the same outcome, and then read so many; 0: none."""
+    results = tuple(result(one, outcome) for one in tasks)
+    return Record(results, lane, Read(reads, VISIBILITY) if reads else None)
 
 
 def finished(now: float, of: Task, outcome: Outcome = OK) -> Finished:
@@ -52,7 +55,8 @@ def finished(now: float, of: Task, outcome: Outcome = OK) -> Finished:
 
 
 def new(**options: Any) -> State:
-    config = WorkerConfig(**{"heartbeat_interval": 3600, "recovery_interval": None, **options})
+    usual = {"heartbeat_interval": 3600, "recovery_interval": None, "recorders": 1}
+    config = WorkerConfig(**{**usual, **options})
     return State(Plan(config, TIMEOUTS, frozenset({"make"})))
 
 

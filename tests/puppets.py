@@ -89,7 +89,7 @@ class Puppet:
     sent: dict[TaskKey, Outcome] = field(default_factory=dict)  # at last
     settled: set[TaskKey] = field(default_factory=set)  # results of which it heard that they are in
     abandoned: set[TaskKey] = field(default_factory=set)
-    recording: tuple[Result, ...] = ()
+    recording: dict[int, protocol.Record] = field(default_factory=dict)  # by lane
     hopeless: tuple[Result, ...] = ()  # a failure that was refused just now
     polling: Polling = field(default_factory=Polling)
     hears: bool = False
@@ -110,6 +110,7 @@ class Puppet:
         self.config = WorkerConfig(
             max_concurrency=chance.choice([1, 2, 5]),
             batch_size=chance.choice([1, 3, 10]),
+            recorders=chance.choice([1, 2, 3]),
             min_poll_interval=least,
             max_poll_interval=chance.choice([least, 5]),
             heartbeat_interval=chance.choice([3, 5]),
@@ -234,23 +235,26 @@ class Puppet:
 
     def _note_reply(self, event: protocol.Recorded | protocol.NotRecorded) -> None:
         now = max(self.state.now, event.now)
+        command = self.recording.pop(event.lane)
         match event:
             case protocol.Recorded():
-                made_work = any(
-                    isinstance(result.outcome, Failed) or result.task.key.step_slug in NEXT
-                    for result in self.recording
-                )
-                if made_work or self.free == 0:
+                if self._may_find(command.results):
                     self.polling.hasten(now)
-                self.settled.update(result.task.key for result in self.recording)
-                self.recording = ()
+                self.settled.update(result.task.key for result in command.results)
             case protocol.NotRecorded(refusal=refusal):
-                if refusal is not None and len(self.recording) == 1:
-                    (refused,) = self.recording
+                if refusal is not None and len(command.results) == 1:
+                    (refused,) = command.results
                     if isinstance(refused.outcome, Failed):
-                        self.hopeless = self.recording
+                        self.hopeless = command.results
                     self.outcomes[refused.task.key] = {REFUSED}
-                self.recording = ()
+
+    def _may_find(self, results: tuple[Result, ...]) -> bool:
+        """Whether there may be work for it that it had no slot for, or that these have made."""
+        made_work = any(
+            isinstance(result.outcome, Failed) or result.task.key.step_slug in NEXT
+            for result in results
+        )
+        return made_work or self.free == 0
 
     def _note_signal(self, event: protocol.Event) -> None:
         now = max(self.state.now, event.now)
@@ -296,8 +300,8 @@ class Puppet:
                 self._run(task)
             case protocol.Cancel(task=task):
                 self._cancel(task)
-            case protocol.Record(results=results):
-                self._record(results)
+            case protocol.Record():
+                self._record(command)
             case protocol.Heartbeat():
                 assert self.beat_at is not None
                 late = self.state.now - self.beat_at - self.config.heartbeat_interval
@@ -413,10 +417,14 @@ class Puppet:
             ended = protocol.Finished(0, task.key, Failed("CancelledError"))
             self.world.after(self.world.delay(), lambda: self.see(ended))
 
-    def _record(self, results: tuple[Result, ...]) -> None:
+    def _record(self, command: protocol.Record) -> None:
+        results, lane, read = command.results, command.lane, command.read
         assert results, "nothing to record"
-        assert not self.recording, "one batch at a time"
-        self.recording = results
+        assert lane not in self.recording, "one batch at a time"
+        assert lane < self.config.recorders, "there is no such recorder"
+        self.recording[lane] = command
+        if read is not None:
+            self._check_replacement(read, results)
         for result in results:
             key = result.task.key
             assert key not in self.active, "it still runs"
@@ -430,12 +438,27 @@ class Puppet:
             try:
                 inserts = self.world.database.record(self.world.now, self.worker_id, results)
             except Refused:
-                return protocol.NotRecorded(0, REFUSAL)
+                return protocol.NotRecorded(0, REFUSAL, lane)
             for _ in range(inserts):
                 self.world.inserted()
-            return protocol.Recorded(0)
+            return protocol.Recorded(0, lane, self._claimed(read))
 
-        self.world.call(effect, protocol.NotRecorded(0), self)
+        self.world.call(effect, protocol.NotRecorded(0, lane=lane), self)
+
+    def _check_replacement(self, read: protocol.Read, results: tuple[Result, ...]) -> None:
+        assert self.stop_by is None, "a stopping worker reads nothing more"
+        assert read.wait == 0, "it waits in the server as it should not"
+        assert read.quantity == min(len(results), self.config.batch_size), "more than it frees"
+        assert read.visibility_timeout > max(TIMEOUTS.values()), "messages come back too early"
+        assert self._may_find(results), "it reads too early"
+
+    def _claimed(self, read: protocol.Read | None) -> tuple[Task, ...]:
+        """What takes the place of results that are recorded."""
+        world, database = self.world, self.world.database
+        if read is None:
+            return ()
+        found = database.read(world.now, read.quantity, read.visibility_timeout)
+        return database.claim(world.now, self.worker_id, found)
 
     # After each step
 
@@ -458,8 +481,9 @@ class Puppet:
             return
         assert not self.active, "its time to stop is over"
         if self.stopped_by is None:
-            # A read and a claim, what they bring, a batch, and each result twice.
-            calls = 4 + 2 * (self.unrecorded + self.config.batch_size)
+            # A read and a claim, what they bring, a batch and what takes its place, and each result
+            # twice.
+            calls = 4 + 2 * (2 * self.unrecorded + self.config.batch_size)
             self.stopped_by = now + LAST_RETRY + calls * (2 * SLOW + LAG + LATE)
         assert now <= self.stopped_by, "it does not stop"
 

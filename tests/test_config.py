@@ -49,7 +49,7 @@ def test_defaults() -> None:
     assert dataclasses.asdict(WorkerConfig()) == {
         "max_concurrency": 10,
         "batch_size": 10,
-        "recorders": 1,
+        "recorders": 2,
         "min_poll_interval": 1.0,
         "max_poll_interval": 5.0,
         "visibility_timeout": None,

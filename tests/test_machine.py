@@ -103,7 +103,7 @@ def test_a_step_changes_no_state_but_its_own() -> None:
 
 
 def test_time_never_goes_back() -> None:
-    state = play(busy(ONE), (Woke(20.0), []), (finished(10.0, ONE), [record(ONE)]))
+    state = play(busy(ONE), (Woke(20.0), []), (finished(10.0, ONE), [record(ONE, reads=1)]))
     assert state.now == 20.0
 
 
@@ -114,21 +114,21 @@ def test_a_task_fails_at_its_timeout_and_what_it_returns_is_dropped() -> None:
     play(
         busy(ONE),
         (Woke(29.999), []),
-        (Woke(30.0), [Cancel(ONE), record(ONE, outcome=LATE)]),
+        (Woke(30.0), [Cancel(ONE), record(ONE, outcome=LATE, reads=1)]),
         (finished(30.5, ONE), []),
         (Recorded(31.0), [Read(1, VISIBILITY)]),
     )
 
 
 def test_just_in_time() -> None:
-    play(busy(ONE), (finished(29.999, ONE), [record(ONE)]))
+    play(busy(ONE), (finished(29.999, ONE), [record(ONE, reads=1)]))
 
 
 def test_a_handler_that_returns_after_its_timeout_is_late_whoever_notices_first() -> None:
     """An async handler that blocks the event loop returns before the loop can wake up."""
     state, commands = step(busy(ONE), finished(31.0, ONE))
     recorded = [command for command in commands if isinstance(command, Record)]
-    assert recorded == [record(ONE, outcome=LATE)]
+    assert recorded == [record(ONE, outcome=LATE, reads=1)]
     assert state.running == {}
 
 
@@ -139,7 +139,7 @@ def test_the_time_of_a_task_begins_when_it_is_claimed() -> None:
         (TasksClaimed(5.0, (ONE,)), [Run(ONE), Read(1, VISIBILITY)]),
         (MessagesRead(6.0, (2,), 0.0), [Claim((2,))]),
         (TasksClaimed(7.0, (TWO,)), [Run(TWO)]),
-        (Woke(35.0), [Cancel(ONE), record(ONE, outcome=LATE)]),
+        (Woke(35.0), [Cancel(ONE), record(ONE, outcome=LATE, reads=1)]),
     )
     assert wake_at(state) == 37.0
 
@@ -147,7 +147,7 @@ def test_the_time_of_a_task_begins_when_it_is_claimed() -> None:
 def test_tasks_that_are_late_together_fail_together() -> None:
     play(
         busy(ONE, TWO),
-        (Woke(40.0), [Cancel(ONE), Cancel(TWO), record(ONE, TWO, outcome=LATE)]),
+        (Woke(40.0), [Cancel(ONE), Cancel(TWO), record(ONE, TWO, outcome=LATE, reads=2)]),
     )
 
 
@@ -166,7 +166,7 @@ def test_results_that_are_ready_together_are_recorded_together_one_batch_at_a_ti
         (finished(0.1, ONE), [record(ONE)]),
         (finished(0.2, TWO), []),
         (finished(0.3, THREE, NO), []),
-        (Recorded(0.4), [Record((result(TWO), result(THREE, NO)))]),
+        (Recorded(0.4), [Record((result(TWO), result(THREE, NO)), read=Read(2, VISIBILITY))]),
         (Recorded(0.5), [Read(10, VISIBILITY)]),
     )
 
@@ -204,7 +204,7 @@ def test_a_batch_that_one_recorder_is_refused_is_taken_apart_by_both() -> None:
         (Recorded(0.5), []),
         (
             NotRecorded(0.6, "no", lane=1),
-            [record(THREE, outcome=Failed("Output cannot be stored: no"))],
+            [record(THREE, outcome=Failed("Output cannot be stored: no"), reads=1)],
         ),
     )
 
@@ -233,10 +233,11 @@ def refused_together(**options: Any) -> State:
 
 
 def test_a_refused_batch_is_taken_apart() -> None:
+    bad = Failed("Output cannot be stored: bad")
     play(
         refused_together(),
         (Recorded(0.4), [record(TWO)]),
-        (NotRecorded(0.5, "bad"), [record(TWO, outcome=Failed("Output cannot be stored: bad"))]),
+        (NotRecorded(0.5, "bad"), [record(TWO, outcome=bad, reads=1)]),
         (Recorded(0.6), [record(THREE), Read(9, VISIBILITY)]),
         (Recorded(0.7), []),
     )
@@ -273,10 +274,11 @@ def test_a_refused_batch_does_not_slow_down_those_that_come_after_it() -> None:
 
 
 def test_a_result_that_is_refused_alone_fails_with_the_reason() -> None:
+    bad = Failed("Output cannot be stored: bad")
     play(
         busy(ONE),
-        (finished(0.1, ONE), [record(ONE)]),
-        (NotRecorded(0.2, "bad"), [record(ONE, outcome=Failed("Output cannot be stored: bad"))]),
+        (finished(0.1, ONE), [record(ONE, reads=1)]),
+        (NotRecorded(0.2, "bad"), [record(ONE, outcome=bad, reads=1)]),
         (Recorded(0.3), [Read(1, VISIBILITY)]),
     )
 
@@ -284,7 +286,7 @@ def test_a_result_that_is_refused_alone_fails_with_the_reason() -> None:
 def test_a_failure_that_is_refused_holds_up_no_other_result() -> None:
     state = play(
         calm(ONE, TWO),
-        (finished(0.1, ONE, NO), [record(ONE, outcome=NO)]),
+        (finished(0.1, ONE, NO), [record(ONE, outcome=NO, reads=1)]),
         (finished(0.2, TWO), []),
     )
     _, commands = step(state, NotRecorded(0.3, "bad"))
@@ -293,21 +295,21 @@ def test_a_failure_that_is_refused_holds_up_no_other_result() -> None:
 
 def test_a_failure_that_will_never_be_taken_is_told_and_not_tried_for_ever() -> None:
     """Else it would keep its slot: a worker with one slot would never read again."""
-    state = play(busy(ONE), (finished(0.1, ONE, NO), [record(ONE, outcome=NO)]))
+    state = play(busy(ONE), (finished(0.1, ONE, NO), [record(ONE, outcome=NO, reads=1)]))
     state, commands = step(state, NotRecorded(0.2, "never"))
     assert Abandon((result(ONE, NO),)) in commands
     assert state.free == 1
 
 
 def test_while_the_database_is_away_results_wait_longer_each_time() -> None:
-    state = play(busy(ONE), (finished(0.0, ONE), [record(ONE)]))
+    state = play(busy(ONE), (finished(0.0, ONE), [record(ONE, reads=1)]))
     now, waits = 0.0, []
     for _ in range(9):
         state = play(state, (NotRecorded(now), []))
         at = wake_at(state)
         assert at is not None
         waits.append(round(at - now, 6))
-        state = play(state, (Woke(at - 0.001), []), (Woke(at), [record(ONE)]))
+        state = play(state, (Woke(at - 0.001), []), (Woke(at), [record(ONE, reads=1)]))
         now = at
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
 
@@ -387,9 +389,9 @@ def test_messages_that_the_claim_leaves_out_are_left_alone() -> None:
 def test_a_task_holds_its_slot_until_its_result_is_recorded() -> None:
     play(
         busy(ONE, TWO),
-        (finished(0.1, ONE), [record(ONE)]),
+        (finished(0.1, ONE), [record(ONE, reads=1)]),
         (NotRecorded(0.2), []),
-        (Woke(0.31), [record(ONE)]),
+        (Woke(0.31), [record(ONE, reads=1)]),
         (Recorded(0.4), [Read(1, VISIBILITY)]),
     )
 
@@ -464,7 +466,7 @@ def test_a_result_that_may_have_made_work_ends_the_wait(
 ) -> None:
     play(
         calm(of),
-        (finished(0.1, of, outcome), [record(of, outcome=outcome)]),
+        (finished(0.1, of, outcome), [record(of, outcome=outcome, reads=1 if reads else 0)]),
         (Recorded(0.2), [Read(10, VISIBILITY)] if reads else []),
     )
 
@@ -472,7 +474,7 @@ def test_a_result_that_may_have_made_work_ends_the_wait(
 def test_a_slot_that_frees_in_a_full_worker_ends_the_wait() -> None:
     play(
         busy(ONE, TWO),
-        (finished(0.1, ONE), [record(ONE)]),
+        (finished(0.1, ONE), [record(ONE, reads=1)]),
         (Recorded(0.2), [Read(1, VISIBILITY)]),
         (finished(0.3, TWO), [record(TWO)]),
         (MessagesRead(0.4, (), 0.0), []),
@@ -480,10 +482,91 @@ def test_a_slot_that_frees_in_a_full_worker_ends_the_wait() -> None:
     )
 
 
+def test_what_takes_the_place_of_results_comes_with_them() -> None:
+    state = play(
+        busy(ONE, TWO),
+        (finished(0.1, ONE), [record(ONE, reads=1)]),
+        (Recorded(0.2, tasks=(THREE,)), [Run(THREE)]),  # and it is full again
+        (finished(0.3, TWO), [record(TWO, reads=1)]),
+        (Recorded(0.4), [Read(1, VISIBILITY)]),  # the reader finds out whether there is no more
+    )
+    assert list(state.running) == [THREE.key]
+
+
+def test_no_more_takes_the_place_of_results_than_a_read_may_bring() -> None:
+    state = busy(ONE, TWO, THREE, batch_size=2)
+    events = [finished(0.1, one) for one in (ONE, TWO, THREE)]
+    state, commands = step(state, *events)
+    assert commands == [record(ONE, TWO, THREE, reads=2)]
+    state, commands = step(state, Recorded(0.2, tasks=(task(4), task(5))))
+    assert commands == [Run(task(4)), Run(task(5)), Read(1, VISIBILITY)]
+
+
+def test_what_takes_the_place_of_a_refused_result_waits_for_it() -> None:
+    play(
+        busy(ONE),
+        (finished(0.1, ONE), [record(ONE, reads=1)]),
+        (NotRecorded(0.2), []),
+        (Woke(0.31), [record(ONE, reads=1)]),
+        (Recorded(0.4, tasks=(TWO,)), [Run(TWO)]),
+    )
+
+
+def test_a_stopping_worker_replaces_nothing_but_runs_what_it_has_got() -> None:
+    play(
+        busy(ONE, MAKE),
+        (finished(0.1, ONE), [record(ONE, reads=1)]),
+        (StopRequested(0.2), []),
+        (Recorded(0.3, tasks=(TWO,)), [Run(TWO)]),
+        (finished(0.4, TWO), [record(TWO)]),
+        (finished(0.5, MAKE), []),
+        (Recorded(0.6), [record(MAKE)]),
+        (Recorded(0.7), [MarkStopped()]),
+    )
+
+
+def test_what_is_claimed_beside_results_when_the_time_is_over_is_given_back() -> None:
+    play(
+        busy(ONE, stop_timeout=0),
+        (finished(0.1, ONE), [record(ONE, reads=1)]),
+        (StopRequested(0.2), []),
+        (Recorded(0.3, tasks=(TWO,)), [record(TWO, outcome=GIVEN_BACK)]),
+        (Recorded(0.4), [MarkStopped()]),
+    )
+
+
+def test_a_full_worker_that_waits_for_results_alone_shares_them_out() -> None:
+    """While one recorder is on its way, the tasks that the other has brought run."""
+    state = busy(ONE, TWO, THREE, recorders=2)
+    state, commands = step(state, *(finished(0.1, one) for one in (ONE, TWO, THREE)))
+    assert commands == [record(ONE, TWO, reads=2), record(THREE, lane=1, reads=1)]
+    play(
+        state,
+        (Recorded(0.2, lane=1, tasks=(task(4),)), [Run(task(4))]),
+        (finished(0.3, task(4)), [record(task(4), lane=1, reads=1)]),
+        (Recorded(0.4, tasks=(task(5), task(6))), [Run(task(5)), Run(task(6))]),
+    )
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        pytest.param(calm(ONE, TWO, recorders=2), id="it has free slots"),
+        pytest.param(busy(ONE, TWO, THREE, recorders=2), id="another task runs"),
+        pytest.param(busy(ONE, TWO), id="there is one recorder"),
+    ],
+)
+def test_any_other_records_together_what_is_ready_together(state: State) -> None:
+    state, commands = step(state, finished(0.1, ONE), finished(0.1, TWO))
+    (command,) = commands
+    assert isinstance(command, Record)
+    assert command.results == (result(ONE), result(TWO))
+
+
 def test_a_result_does_not_start_a_second_read() -> None:
     play(
         busy(MAKE, TWO, max_concurrency=10),
-        (finished(0.1, MAKE), [record(MAKE)]),
+        (finished(0.1, MAKE), [record(MAKE, reads=1)]),
         (Recorded(0.2), []),
     )
 
@@ -560,7 +643,7 @@ def test_a_sign_of_life_is_due_whatever_else_goes_on(state: State) -> None:
 def test_a_sign_of_life_comes_with_any_event() -> None:
     play(
         busy(ONE, heartbeat_interval=5),
-        (finished(7.0, ONE), [Heartbeat(), record(ONE)]),
+        (finished(7.0, ONE), [Heartbeat(), record(ONE, reads=1)]),
     )
 
 
@@ -569,7 +652,7 @@ def test_all_that_is_due_in_its_order() -> None:
         calm(ONE, heartbeat_interval=5),
         (
             Woke(30.0),
-            [Cancel(ONE), Heartbeat(), record(ONE, outcome=LATE), Read(9, VISIBILITY)],
+            [Cancel(ONE), Heartbeat(), record(ONE, outcome=LATE, reads=1), Read(9, VISIBILITY)],
         ),
     )
 
@@ -885,6 +968,29 @@ def unmarked(state: State, event: Event) -> tuple[State, list[Command]]:
     return state, [command for command in commands if command != MarkStopped()]
 
 
+def insatiable(state: State, event: Event) -> tuple[State, list[Command]]:
+    state, commands = step(state, event)
+    return state, [
+        replace(command, read=replace(command.read, quantity=command.read.quantity + 1))
+        if isinstance(command, Record) and command.read
+        else command
+        for command in commands
+    ]
+
+
+def curious(state: State, event: Event) -> tuple[State, list[Command]]:
+    state, commands = step(state, event)
+    read = Read(1, VISIBILITY)
+    return state, [
+        replace(command, read=read) if isinstance(command, Record) else command
+        for command in commands
+    ]
+
+
+def absent_minded(state: State, event: Event) -> tuple[State, list[Command]]:
+    return step(state, replace(event, tasks=()) if isinstance(event, Recorded) else event)
+
+
 @pytest.mark.parametrize(
     ("mistake", "noticed"),
     [
@@ -903,6 +1009,10 @@ def unmarked(state: State, event: Event) -> tuple[State, list[Command]]:
         (wasteful, "claimed tasks have no result"),
         (untruthful, "another outcome than the task's"),
         (impatient, "it had time left"),
+        (insatiable, "more than it frees"),
+        (curious, "it reads too early"),
+        (curious, "a stopping worker reads nothing more"),
+        (absent_minded, "claimed tasks have no result"),
     ],
 )
 def test_mistakes_are_noticed(mistake: Step, noticed: str) -> None:

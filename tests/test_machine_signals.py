@@ -104,7 +104,7 @@ def test_what_is_told_to_a_full_worker_is_read_when_it_has_a_slot() -> None:
         state,
         (Listening(0.1), []),
         (Notified(0.2), []),
-        (finished(1.0, ONE), [record(ONE)]),
+        (finished(1.0, ONE), [record(ONE, reads=1)]),
         (Recorded(1.1), [Read(1, VISIBILITY)]),
     )
 
@@ -151,7 +151,7 @@ def test_a_failure_of_its_own_makes_it_look_when_the_task_is_to_be_tried_again()
         calm(ONE, signal_strategy="notify"),
         (Listening(0.0), [Read(9, VISIBILITY)]),
         (MessagesRead(0.0, (), 0.0), []),
-        (finished(1.0, ONE, NO), [record(ONE, outcome=NO)]),
+        (finished(1.0, ONE, NO), [record(ONE, outcome=NO, reads=1)]),
         (Recorded(1.0), [READ]),
         (MessagesRead(1.0, (), 0.0, 10.0), []),
     )
@@ -249,7 +249,7 @@ def test_a_full_worker_holds_no_poll() -> None:
     play(
         state,
         (Woke(1.0), []),
-        (finished(2.0, ONE), [record(ONE)]),
+        (finished(2.0, ONE), [record(ONE, reads=1)]),
         (Recorded(2.1), [Read(1, VISIBILITY, 5)]),
     )
 
@@ -331,7 +331,7 @@ def test_a_full_worker_recovers_too() -> None:
     play(
         busy(MAKE, recovery_interval=5),
         (Woke(5.0), [Recover()]),
-        (finished(5.5, MAKE), [record(MAKE)]),  # and it holds up no result
+        (finished(5.5, MAKE), [record(MAKE, reads=1)]),  # and it holds up no result
         (Recorded(5.6), []),
         (Recovered(6.0, 0, 0.5), [Read(1, VISIBILITY)]),
     )

@@ -16,7 +16,7 @@ from pgflow_ref import (
     TaskFailed,
     Worker,
 )
-from pgflow_ref.connection import execute_together
+from pgflow_ref.connection import execute_in_turn, execute_together
 from pgflow_ref.telemetry import Event
 from pgflow_ref.worker import database as worker_database
 from tests.conftest import wait_until
@@ -249,13 +249,24 @@ def lose_first_replies(
 
     async def lossy(connection: Any, operations: Sequence[Operation[Any]]) -> list[Any]:
         answers = await execute_together(connection, operations)
+        await lose(connection, operations)
+        return answers
+
+    async def lossy_in_turn(
+        connection: Any, first: Sequence[Operation[Any]], then: Sequence[Operation[Any]]
+    ) -> tuple[list[Any], list[Any] | Exception]:
+        answers = await execute_in_turn(connection, first, then)
+        await lose(connection, first)
+        return answers
+
+    async def lose(connection: Any, operations: Sequence[Operation[Any]]) -> None:
         if name in {operation.name for operation in operations} and len(lost) < count:
             lost.append(name)
             await connection.close()
             raise DatabaseUnavailable("the connection is lost")
-        return answers
 
     monkeypatch.setattr(worker_database, "execute_together", lossy)
+    monkeypatch.setattr(worker_database, "execute_in_turn", lossy_in_turn)
     return lost
 
 

@@ -160,6 +160,7 @@ def test_several_workers_recover_each_task_once(database: Database, work: Work) 
 
 def upgrade(database: Database, old: str, new: str) -> None:
     """Run the migrations that the old core lacks."""
+    database.is_altered = True
     base, files = (sources.core_files(pins.load().releases[core].files) for core in (old, new))
     with psycopg.connect(database.url) as connection:
         for file in files[len(base) :]:

@@ -13,6 +13,7 @@ from conformance.simulation import log
 from conformance.simulation import operations as ops
 from conformance.simulation.flows import GRACE
 from conformance.simulation.log import Noted
+from conformance.simulation.operations import Done
 from pgflow_ref.model import calls
 from pgflow_ref.model.rows import SECOND
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from conformance.harness.eventlog import Event
     from conformance.simulation.flows import Opening
-    from conformance.simulation.operations import Done, Transaction
+    from conformance.simulation.operations import Transaction
     from pgflow_ref.model import Profile, State
     from pgflow_ref.model.rows import Instant, TaskRow
     from pgflow_ref.task import Result, Task
@@ -104,6 +105,23 @@ class Database:
     def record(self, results: tuple[Result, ...], worker_id: UUID) -> Done[tuple[bool, ...]]:
         """A worker records results: all of them, or none."""
         return self.transact(lambda tx: ops.record_together(tx, results, worker_id))
+
+    def record_and_claim(
+        self, results: tuple[Result, ...], worker_id: UUID, visibility_timeout: int, quantity: int
+    ) -> Done[tuple[Task, ...]]:
+        """A worker records results and then, if they are not refused, reads and claims."""
+        done = self.record(results, worker_id)
+        if done.refusal is not None:
+            return Done(done.state, done.states, None, done.refusal)
+        read = worker_id, visibility_timeout, quantity
+        claimed = self.transact(lambda tx: self._read_and_claim(tx, *read))
+        return Done(claimed.state, claimed.states, claimed.value or ())
+
+    def _read_and_claim(
+        self, tx: Transaction, worker_id: UUID, visibility_timeout: int, quantity: int
+    ) -> tuple[Task, ...]:
+        found = ops.read_messages(tx, self._slug, visibility_timeout, quantity)
+        return ops.claim(tx, self._slug, found, worker_id) if found else ()
 
     # Not part of the core
 

@@ -154,6 +154,7 @@ def _life(chance: Random, *, calm: bool) -> Life:
     config = _config(
         max_concurrency=chance.choice((1, 2, 5)),
         batch_size=chance.choice((1, 3, 10)),
+        recorders=chance.choice((1, 2, 3)),
         min_poll_interval=chance.choice((1.0, 4.0)),
         max_poll_interval=20.0,
         visibility_timeout=chance.choice((None, None, 1)),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from conformance.simulation.schedule import likely
 from pgflow_ref import machine, protocol
 from pgflow_ref.machine import Phase, Plan, State
-from pgflow_ref.task import Completed, Failed, Outcome, Result, Task, TaskKey
+from pgflow_ref.task import Completed, Failed, Outcome, Task, TaskKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +142,7 @@ class SimulatedWorker:
         elif isinstance(command, protocol.Run):
             self._run(command.task)
         elif isinstance(command, protocol.Record):
-            self._record(command.results)
+            self._record(command)
         elif isinstance(command, protocol.Recover):
             self._recover()
         elif isinstance(command, protocol.Cancel):
@@ -206,23 +206,35 @@ class SimulatedWorker:
 
         self.world.call(self.world.database.recover, heard)
 
-    def _record(self, results: tuple[Result, ...]) -> None:
+    def _record(self, command: protocol.Record) -> None:
+        world, results, read = self.world, command.results, command.read
         for result in results:
             self.sent.setdefault(result.task.key, []).append(result.outcome)
+        if read is None:
+            world.call(
+                lambda: world.database.record(results, self.worker_id),
+                lambda done: self._recorded(command, done, ()),
+            )
+            return
+        asked = read.visibility_timeout, read.quantity
+        world.call(
+            lambda: world.database.record_and_claim(results, self.worker_id, *asked),
+            lambda done: self._recorded(command, done, (done and done.value) or ()),
+        )
 
-        def heard(done: Done[tuple[bool, ...]] | None) -> None:
-            if self.is_gone:
-                return
-            if done is None:
-                self._hear(protocol.NotRecorded)
-            elif done.refusal is not None:
-                refusal = done.refusal.sqlstate
-                self._hear(lambda now: protocol.NotRecorded(now, refusal))
-            else:
-                self.told.update((result.task.key, result.outcome) for result in results)
-                self._hear(protocol.Recorded)
-
-        self.world.call(lambda: self.world.database.record(results, self.worker_id), heard)
+    def _recorded(
+        self, command: protocol.Record, done: Done[Any] | None, tasks: tuple[Task, ...]
+    ) -> None:
+        """What the database said to results, and what was claimed then."""
+        if self.is_gone:
+            return
+        lane = command.lane
+        if done is None or done.refusal is not None:
+            refusal = None if done is None or done.refusal is None else done.refusal.sqlstate
+            self._hear(lambda now: protocol.NotRecorded(now, refusal, lane))
+        else:
+            self.told.update((result.task.key, result.outcome) for result in command.results)
+            self._hear(lambda now: protocol.Recorded(now, lane, tasks))
 
     # Handlers
 

@@ -10,12 +10,16 @@ The rules, in the order in which `rules.py` applies them after every event:
 
 1.  A task that has run for its timeout fails, and what its handler still returns is dropped. When
     the time to stop is over, the same happens to all that still run.
-2.  Results that are ready together are recorded together, one batch at a time. A batch that the
-    database refuses is taken apart, so that one bad result does not hold up the others; an output
-    that it refuses alone becomes a failure that says so, and a failure that it refuses is told to
-    people. While the database is away the batch waits, longer each time.
+2.  Results that are ready together are recorded together, one batch at a time on each recorder. A
+    full worker that waits for nothing but its results shares them out over its recorders: while
+    one batch is recorded, tasks that took the place of the other run. A batch that the database
+    refuses is taken apart, so that one bad result does not hold up the others; an output that it
+    refuses alone becomes a failure that says so, and a failure that it refuses is told to people.
+    While the database is away the batch waits, longer each time.
 3.  A task holds a slot from its claim until its result is recorded. A worker reads when it has a
-    free slot, and never more messages than free slots. What a read finds is claimed at once;
+    free slot, and never more messages than free slots. Results of a full worker, and those that
+    may have made work, are followed by a read and a claim in the same round trip, for the slots
+    that they free. What a read finds is claimed at once;
     messages that the claim leaves out are somebody else's, or over, and are left alone. An empty
     read is followed by a wait (`polling.py`). A result that may have made work, tasks that were
     recovered, and a slot that frees in a full worker, end it.

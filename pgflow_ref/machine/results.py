@@ -93,13 +93,9 @@ def _share(state: State) -> int:
 
 
 def _read_after(state: State, batch: tuple[Result, ...]) -> Read | None:
-    """What to read with the slots that a batch frees, where there is likely to be something.
-
-    Not beside what may be refused, or not arrive: then it would not be known whose fault it was.
-    """
-    if state.phase is not Phase.RUNNING or state.apart or state.record_retry:
-        return None
-    if state.free > 0 and not _make_work(state.plan, batch):
+    """What to read with the slots that a batch frees, where there is likely to be something."""
+    likely = state.free <= 0 or _make_work(state.plan, batch)
+    if state.phase is not Phase.RUNNING or not likely:
         return None
     return Read(min(len(batch), state.plan.config.batch_size), state.plan.visibility_timeout)
 

@@ -131,9 +131,7 @@ def _begin(state: State) -> State:
     )
 
 
-def _take_in_tasks(
-    state: State, event: TasksClaimed | Recorded, commands: list[Command]
-) -> State:
+def _take_in_tasks(state: State, event: TasksClaimed | Recorded, commands: list[Command]) -> State:
     if not event.tasks:
         return state
     if state.is_out_of_time:

@@ -2,7 +2,7 @@
 
 Three connections or more: whatever a claim or a record waits for, a sign of life is given in time.
 Reads, claims and recoveries share one, since the machine sends one at a time; each recorder has one
-to itself.
+to itself, on which it also reads and claims what is to take the place of what it records.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from psycopg import errors as pg
 
@@ -25,6 +25,8 @@ from pgflow_ref.task import Failed, TaskKey
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
+
+    import psycopg
 
     from pgflow_ref.config import WorkerConfig
     from pgflow_ref.task import Result, Task
@@ -66,6 +68,7 @@ class Database:
         self._happened = happened
         self._telling = telling
         self._beats = False
+        self._polled_at = 0.0
         self._sent: set[TaskKey] = set()  # results of which it is not known whether they arrived
         self._reads = False
         self._is_cancelled = False
@@ -114,7 +117,7 @@ class Database:
 
     async def read(self, command: protocol.Read) -> None:
         """Read messages, or wait for some in the server."""
-        self._telling.poll_started()
+        self._polled_at = self._telling.poll_started()
         visible_in: float | None = None
         self._reads, self._is_cancelled = True, False
         try:
@@ -126,7 +129,7 @@ class Database:
             self._poll_failed("read messages", error)
         else:
             if not message_ids:
-                self._telling.poll_stopped(0)
+                self._telling.poll_stopped(self._polled_at, 0)
             now, chance = time.monotonic(), random.random()  # noqa: S311  # no secret
             self._happened(protocol.MessagesRead(now, tuple(message_ids), chance, visible_in))
 
@@ -174,12 +177,12 @@ class Database:
             self._poll_failed("claim tasks", error)
         else:
             tasks = ops.claim(self._flow_slug, inputs, keys)
-            self._telling.poll_stopped(len(tasks))
+            self._telling.poll_stopped(self._polled_at, len(tasks))
             self._happened(protocol.TasksClaimed(time.monotonic(), tasks))
 
     def _poll_failed(self, what: str, error: Exception) -> None:
         log.warning("%s; trying again", _trouble(what, error))
-        self._telling.poll_stopped(0)
+        self._telling.poll_stopped(self._polled_at, 0)
         self._happened(protocol.PollFailed(time.monotonic()))
 
     # Recovery
@@ -221,7 +224,7 @@ class Database:
     # Results
 
     async def record(self, command: protocol.Record) -> None:
-        """Record results in one transaction."""
+        """Record results in one transaction, and claim others in the next, if asked to."""
         results, line = command.results, self._recorders[command.lane]
         keys = [result.task.key for result in results]
         try:
@@ -247,13 +250,8 @@ class Database:
         for end in ends:
             self._telling.run_ended(end)
 
-    async def _record(
-        self, line: Line, command: protocol.Record
-    ) -> tuple[
-        dict[UUID, str], dict[TaskKey, ops.Now | None], list[ops.RunEnd], tuple[Task, ...]
-    ]:
-        """How their runs were, what became of them, and, if one listens, the runs that are over."""
-        results, read, connection = command.results, command.read, await line.open()
+    async def _record(self, line: Line, command: protocol.Record) -> _Kept:
+        results, connection = command.results, await line.open()
         run_ids = sorted({result.task.key.run_id for result in results})
         operations: list[ops.Operation[Any]] = [
             ops.hold_runs(run_ids),
@@ -263,20 +261,44 @@ class Database:
         if self._telling:
             operations.append(ops.ended_runs(run_ids))
         tasks: tuple[Task, ...] = ()
-        if read is None:
+        if command.read is None:
             was, _, given, *ends = await execute_together(connection, operations)
         else:
-            asked = (self._flow_slug, read.visibility_timeout, read.quantity, self._worker_id)
-            (was, _, given, *ends), claimed = await execute_in_turn(
+            (was, _, given, *ends), tasks = await self._replace(
+                connection, operations, command.read
+            )
+        return _Kept(was, given, ends[0] if ends else [], tasks)
+
+    async def _replace(
+        self,
+        connection: psycopg.AsyncConnection[tuple[object, ...]],
+        operations: Sequence[ops.Operation[Any]],
+        read: protocol.Read,
+    ) -> tuple[list[Any], tuple[Task, ...]]:
+        """Record results, then read and claim; what the database says to both.
+
+        That nothing could be claimed is no matter of the results: the reader finds out soon.
+        """
+        began = self._telling.poll_started()
+        tasks: tuple[Task, ...] = ()
+        try:
+            answers, claimed = await execute_in_turn(
                 connection,
                 operations,
-                [ops.read_and_start(*asked), ops.tasks_just_claimed(asked[0], asked[-1])],
+                [
+                    ops.read_and_start(
+                        self._flow_slug, read.visibility_timeout, read.quantity, self._worker_id
+                    ),
+                    ops.tasks_just_claimed(self._flow_slug, self._worker_id),
+                ],
             )
             if isinstance(claimed, Exception):
                 log.warning("%s; trying again", _trouble("claim tasks", claimed))
             else:
                 tasks = ops.claim(self._flow_slug, *claimed)
-        return was, given, ends[0] if ends else [], tasks
+        finally:
+            self._telling.poll_stopped(began, len(tasks))
+        return answers, tasks
 
     async def _look(
         self, line: Line, keys: Sequence[TaskKey]
@@ -315,6 +337,22 @@ class Database:
     def _drop(self, result: Result, why: str) -> None:
         log.warning("result of %s is dropped: %s", result.task, why)
         self._telling.dropped(result.task)
+
+
+class _Kept(NamedTuple):
+    """What the database said to results.
+
+    Attributes:
+        was: how their runs were before, by id.
+        given: how each task is now, or None where the core did not say.
+        ends: the runs of theirs that are over, if somebody listens.
+        tasks: what was claimed afterwards.
+    """
+
+    was: dict[UUID, str]
+    given: dict[TaskKey, ops.Now | None]
+    ends: list[ops.RunEnd]
+    tasks: tuple[Task, ...]
 
 
 def _trouble(what: str, error: Exception) -> str:

@@ -14,13 +14,14 @@ import asyncio
 import sys
 import psycopg
 import pgflow_ref.execute
+import pgflow_ref.machine.results
 import pgflow_ref.worker.database as database
 from benchmarks import trials
 
 def means():
     return (
-        database.execute_together,
-        database.Database._record,
+        (database.execute_together, database.execute_in_turn),
+        pgflow_ref.machine.results._read_after,
         psycopg.AsyncCursor.execute,
         pgflow_ref.execute.decode,
         pgflow_ref.execute.encode,
@@ -29,7 +30,7 @@ def means():
 
 before = means()
 trials.apply(sys.argv[1])
-print(sum(one is not other for one, other in zip(before, means())))
+print(sum(one != other for one, other in zip(before, means())))
 """
 
 
