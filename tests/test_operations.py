@@ -58,6 +58,8 @@ def every(text: str, number: int, uuid: UUID) -> list[Operation[Any]]:
         ops.read_messages(text, number, number),
         ops.start_tasks(text, [number], uuid),
         ops.claimed_tasks(text, [number], uuid),
+        ops.read_and_start(text, number, number, uuid),
+        ops.tasks_just_claimed(text, uuid),
         ops.hold_runs([uuid]),
         ops.hold_tasks([uuid], uuid),
         ops.record([Result(task, Completed(text)), Result(task, Failed(text))], uuid),
@@ -361,6 +363,16 @@ def test_claimed_tasks() -> None:
     operation = ops.claimed_tasks("f", (3, LARGE), WORKER)
     assert operation.params == {"flow_slug": "f", "message_ids": [3, LARGE], "worker_id": WORKER}
     assert operation.read([(LARGE, str(RUN_ID), "s", 4, 2)]) == {(LARGE, RUN_ID, "s"): KEY}
+
+
+def test_a_read_that_claims_says_what_a_claim_says() -> None:
+    operation = ops.read_and_start("f", 62, 10, WORKER)
+    assert operation.params == {"flow_slug": "f", "vt": 62, "qty": 10, "worker_id": WORKER}
+    rows = [(LARGE, RUN_ID, "s", '{"run": 1}', None), (3, str(RUN_ID), "t", '"an element"', "[7]")]
+    assert operation.read(rows) == ops.start_tasks("f", (3, LARGE), WORKER).read(rows)
+    operation, row = ops.tasks_just_claimed("f", WORKER), (LARGE, str(RUN_ID), "s", 4, 2)
+    assert operation.params == {"flow_slug": "f", "worker_id": WORKER}
+    assert operation.read([row]) == {(LARGE, RUN_ID, "s"): KEY}
 
 
 def test_a_claim_is_what_both_say() -> None:
