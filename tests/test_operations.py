@@ -370,9 +370,9 @@ def test_a_read_that_claims_says_what_a_claim_says() -> None:
     assert operation.params == {"flow_slug": "f", "vt": 62, "qty": 10, "worker_id": WORKER}
     rows = [(LARGE, RUN_ID, "s", '{"run": 1}', None), (3, str(RUN_ID), "t", '"an element"', "[7]")]
     assert operation.read(rows) == ops.start_tasks("f", (3, LARGE), WORKER).read(rows)
-    operation, row = ops.tasks_just_claimed("f", WORKER), (LARGE, str(RUN_ID), "s", 4, 2)
-    assert operation.params == {"flow_slug": "f", "worker_id": WORKER}
-    assert operation.read([row]) == {(LARGE, RUN_ID, "s"): KEY}
+    look = ops.tasks_just_claimed("f", WORKER)
+    assert look.params == {"flow_slug": "f", "worker_id": WORKER}
+    assert look.read([(LARGE, str(RUN_ID), "s", 4, 2)]) == {(LARGE, RUN_ID, "s"): KEY}
 
 
 def test_a_claim_is_what_both_say() -> None:

@@ -159,7 +159,7 @@ def claimed_tasks(
 def tasks_just_claimed(flow_slug: str, worker_id: UUID) -> Operation[dict[Claimed, TaskKey]]:
     """As `claimed_tasks`, of the messages of a `read_and_start` in the same transaction."""
     return Operation(
-        "look at the claimed tasks",
+        "look at what was just claimed",
         _MINE + " AND message_id = ANY(current_setting('pgflow_ref.messages')::bigint[])",
         {"flow_slug": flow_slug, "worker_id": worker_id},
         _keys,
