@@ -117,8 +117,11 @@ def _measure(asked: argparse.Namespace, console: Console, place: Path) -> Book:
             book.about["size"] = "quick" if asked.quick else "full"
             for name in _parts(asked):
                 progress.update(line, description=name)
+                done = None
                 for done in PARTS[name](bed, book, size):
                     progress.update(line, description=f"{name} ({done})")
+                if done is None and asked.only:
+                    console.print(f"{name}: only a full run measures this, one without --quick")
             if asked.flame:
                 progress.update(line, description="flame graph")
                 profile.flame_graph(bed, place / "flame.svg")

@@ -26,10 +26,10 @@ _RATE: Final = 500  # times a second
 _LONG: Final = 10_000  # runs; more than a worker completes in the time of a look
 # Time of its own: a function's statement holds that of all statements in it.
 _STATEMENTS: Final = """
-SELECT regexp_replace(query, '\\s+', ' ', 'g'), calls, total_exec_time, toplevel
+SELECT regexp_replace(query, '\\s+', ' ', 'g'), calls, total_exec_time, total_plan_time, toplevel
 FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
 WHERE d.datname = current_database() AND query NOT LIKE '%%pg_stat_statements%%'
-ORDER BY total_exec_time DESC LIMIT %s
+ORDER BY total_exec_time + total_plan_time DESC LIMIT %s
 """
 
 
@@ -41,12 +41,14 @@ class Statement:
         text: with `$1` for its parameters.
         calls: how often.
         milliseconds: altogether, with all statements in it.
+        planning: milliseconds that it was planned for; of a function's statement, not in those.
         is_whole: whether a client sent it, and no function.
     """
 
     text: str
     calls: int
     milliseconds: float
+    planning: float
     is_whole: bool
 
 
@@ -58,6 +60,7 @@ def of_server(bed: Bed, workload: Workload, most: int = 20) -> list[Statement]:
     counted = {
         "shared_preload_libraries": "pg_stat_statements",
         "pg_stat_statements.track": "all",
+        "pg_stat_statements.track_planning": "on",
     }
     with EmbeddedPostgres({**SETTINGS, **counted}, durable=True) as server:
         counting = Bed(server, bed.core, bed.pgmq)
@@ -70,8 +73,8 @@ def of_server(bed: Bed, workload: Workload, most: int = 20) -> list[Statement]:
                 worker.until(lambda: is_over(connection), _WITHIN)
             rows = connection.execute(_STATEMENTS, (most,)).fetchall()
     return [
-        Statement(str(text), int(str(calls)), float(str(spent)), bool(whole))
-        for text, calls, spent, whole in rows
+        Statement(str(text), int(str(calls)), float(str(spent)), float(str(planned)), bool(whole))
+        for text, calls, spent, planned, whole in rows
     ]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks import profile, throughput
 from benchmarks.pairs import in_turns, order
-from benchmarks.subjects import PYTHON_TUNED
+from benchmarks.subjects import PYTHON, PYTHON_TUNED
 from benchmarks.trials import TRIALS
 from benchmarks.workloads import HUNDRED_KB, ONE_STEP
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from benchmarks.subjects import Subject
 
 _SHOWN: Final = 48  # letters of a statement, to know it by
+_MUCH: Final = 0.005  # of the server's time: planning that is worth a line
+_TRIED: Final = 0.4  # of a workload's runs, since there are so many trials
 _AS_IT_IS: Final = "as it is"
 
 
@@ -50,11 +52,13 @@ def measure_statements(bed: Bed, book: Book, size: Size) -> Iterator[str]:
     if not size.others:
         return
     statements = profile.of_server(bed, size.scaled(ONE_STEP))
-    whole = sum(one.milliseconds for one in statements if one.is_whole)
+    whole = sum(one.milliseconds + one.planning for one in statements if one.is_whole)
     shares: defaultdict[str, float] = defaultdict(float)
     for one in statements:
-        name = f"server: {'' if one.is_whole else '.. '}`{one.text[:_SHOWN]}`"
-        shares[name] += 100 * one.milliseconds / whole
+        name = f"{'' if one.is_whole else '.. '}`{one.text[:_SHOWN]}`"
+        shares[f"server: {name}"] += 100 * one.milliseconds / whole
+        if one.planning >= _MUCH * whole:
+            shares[f"planning: {name}"] += 100 * one.planning / whole
     for name, share in shares.items():
         book.note(name, 0, share, "% of the server's time")
     yield "statements"
@@ -64,13 +68,14 @@ def measure_trials(bed: Bed, book: Book, size: Size) -> Iterator[str]:
     """The worker as it is, and with something about it different."""
     if not size.others:
         return
-    for whole in (ONE_STEP, HUNDRED_KB):
-        workload = size.scaled(whole)
+    smaller = replace(size, share=size.share * _TRIED)
+    for subject, whole in (PYTHON, ONE_STEP), (PYTHON_TUNED, ONE_STEP), (PYTHON_TUNED, HUNDRED_KB):
+        workload = smaller.scaled(whole)
         who: dict[str, Callable[[], float]] = {
-            name: partial(throughput.of_worker, bed, workload, subject)
-            for name, subject in _tried().items()
+            name: partial(throughput.of_worker, bed, workload, one)
+            for name, one in _tried(subject).items()
         }
-        start = f"tried, {whole.says}: "
+        start = f"tried, {subject.name}, {whole.says}: "
         for number, name, value in in_turns(who, size.rounds):
             book.note(f"{start}{name}", number, value, "tasks/s")
             yield f"{start}{name}"
@@ -78,11 +83,11 @@ def measure_trials(bed: Bed, book: Book, size: Size) -> Iterator[str]:
             book.compare(f"{start}{name} / {_AS_IT_IS}", f"{start}{name}", f"{start}{_AS_IT_IS}")
 
 
-def _tried() -> dict[str, Subject]:
-    trials = {name: replace(PYTHON_TUNED, trial=name) for name in TRIALS}
+def _tried(subject: Subject) -> dict[str, Subject]:
+    trials = {name: replace(subject, trial=name) for name in TRIALS}
     return {
-        _AS_IT_IS: PYTHON_TUNED,
-        "one recorder": PYTHON_TUNED.told(recorders=1),
-        "four recorders": PYTHON_TUNED.told(recorders=4),
+        _AS_IT_IS: subject,
+        "one recorder": subject.told(recorders=1),
+        "four recorders": subject.told(recorders=4),
         **trials,
     }

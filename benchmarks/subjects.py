@@ -41,7 +41,7 @@ class Subject:
         language: whose worker it is.
         options: the worker's own names for what it is told; what is not in it has its default.
         handlers: of Python: coroutines, or plain functions, which run in threads.
-        connections: of Deno: how many it may have; Python has three, and one more to listen.
+        connections: of Deno: how many it may have; Python has four, and one more to listen.
         trial: of Python: how it differs from pgflow_ref's worker (`benchmarks.trials`); empty: not.
     """
 

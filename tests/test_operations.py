@@ -85,8 +85,8 @@ each = pytest.mark.parametrize("operation", EVERY, ids=[operation.name for opera
 
 @each
 def test_the_parameters_are_those_of_the_sql(operation: Operation[Any]) -> None:
-    assert set(re.findall(r"%\((\w+)\)s", operation.sql)) == set(operation.params)
-    assert re.findall(r"%(?!\(\w+\)s)", operation.sql) == []
+    assert set(re.findall(r"%\((\w+)\)[bs]", operation.sql)) == set(operation.params)
+    assert re.findall(r"%(?!\(\w+\)[bs])", operation.sql) == []
 
 
 def test_no_value_changes_the_sql() -> None:
