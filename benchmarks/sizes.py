@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks import idle
 from benchmarks.pairs import LEAST_ROUNDS
 from benchmarks.subjects import DENO, DENO_TUNED, PYTHON, PYTHON_TUNED, SUBJECTS
-from benchmarks.workloads import ONE_STEP, WORKLOADS
+from benchmarks.workloads import HUNDRED_KB, ONE_STEP, WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +39,7 @@ class Size:
         first: how many of those are completed.
         dags: steps of a flow.
         workers: processes that share a queue.
+        tried: who is tried with something different, and on what.
         soak: minutes of steady work; not measured unless it is asked for.
         others: whether that is measured as well which no target is about.
     """
@@ -57,6 +58,7 @@ class Size:
     first: int
     dags: Sequence[int]
     workers: Sequence[int]
+    tried: Sequence[tuple[Subject, Workload]]
     soak: float = 0.0
     others: bool = True
 
@@ -80,6 +82,7 @@ QUICK: Final = Size(
     first=0,
     dags=(),
     workers=(),
+    tried=(),
     others=False,
 )
 FULL: Final = Size(
@@ -97,4 +100,5 @@ FULL: Final = Size(
     first=5_000,
     dags=(10, 100, 1_000, 10_000),
     workers=(1, 2, 4, 8, 16),
+    tried=((PYTHON, ONE_STEP), (PYTHON_TUNED, ONE_STEP), (PYTHON_TUNED, HUNDRED_KB)),
 )

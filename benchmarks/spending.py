@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks import profile, throughput
 from benchmarks.pairs import in_turns, order
-from benchmarks.subjects import PYTHON, PYTHON_TUNED
 from benchmarks.trials import TRIALS
-from benchmarks.workloads import HUNDRED_KB, ONE_STEP
+from benchmarks.workloads import ONE_STEP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,10 +65,8 @@ def measure_statements(bed: Bed, book: Book, size: Size) -> Iterator[str]:
 
 def measure_trials(bed: Bed, book: Book, size: Size) -> Iterator[str]:
     """The worker as it is, and with something about it different."""
-    if not size.others:
-        return
     smaller = replace(size, share=size.share * _TRIED)
-    for subject, whole in (PYTHON, ONE_STEP), (PYTHON_TUNED, ONE_STEP), (PYTHON_TUNED, HUNDRED_KB):
+    for subject, whole in size.tried:
         workload = smaller.scaled(whole)
         who: dict[str, Callable[[], float]] = {
             name: partial(throughput.of_worker, bed, workload, one)

@@ -166,7 +166,7 @@ def test_results_that_are_ready_together_are_recorded_together_one_batch_at_a_ti
         (finished(0.1, ONE), [record(ONE)]),
         (finished(0.2, TWO), []),
         (finished(0.3, THREE, NO), []),
-        (Recorded(0.4), [Record((result(TWO), result(THREE, NO)), read=Read(2, VISIBILITY))]),
+        (Recorded(0.4), [Record((result(TWO), result(THREE, NO)))]),
         (Recorded(0.5), [Read(10, VISIBILITY)]),
     )
 
@@ -204,7 +204,7 @@ def test_a_batch_that_one_recorder_is_refused_is_taken_apart_by_both() -> None:
         (Recorded(0.5), []),
         (
             NotRecorded(0.6, "no", lane=1),
-            [record(THREE, outcome=Failed("Output cannot be stored: no"), reads=1)],
+            [record(THREE, outcome=Failed("Output cannot be stored: no"))],
         ),
     )
 
@@ -237,7 +237,7 @@ def test_a_refused_batch_is_taken_apart() -> None:
     play(
         refused_together(),
         (Recorded(0.4), [record(TWO)]),
-        (NotRecorded(0.5, "bad"), [record(TWO, outcome=bad, reads=1)]),
+        (NotRecorded(0.5, "bad"), [record(TWO, outcome=bad)]),
         (Recorded(0.6), [record(THREE), Read(9, VISIBILITY)]),
         (Recorded(0.7), []),
     )
@@ -286,7 +286,7 @@ def test_a_result_that_is_refused_alone_fails_with_the_reason() -> None:
 def test_a_failure_that_is_refused_holds_up_no_other_result() -> None:
     state = play(
         calm(ONE, TWO),
-        (finished(0.1, ONE, NO), [record(ONE, outcome=NO, reads=1)]),
+        (finished(0.1, ONE, NO), [record(ONE, outcome=NO)]),
         (finished(0.2, TWO), []),
     )
     _, commands = step(state, NotRecorded(0.3, "bad"))
@@ -466,7 +466,7 @@ def test_a_result_that_may_have_made_work_ends_the_wait(
 ) -> None:
     play(
         calm(of),
-        (finished(0.1, of, outcome), [record(of, outcome=outcome, reads=1 if reads else 0)]),
+        (finished(0.1, of, outcome), [record(of, outcome=outcome)]),
         (Recorded(0.2), [Read(10, VISIBILITY)] if reads else []),
     )
 
@@ -566,7 +566,7 @@ def test_any_other_records_together_what_is_ready_together(state: State) -> None
 def test_a_result_does_not_start_a_second_read() -> None:
     play(
         busy(MAKE, TWO, max_concurrency=10),
-        (finished(0.1, MAKE), [record(MAKE, reads=1)]),
+        (finished(0.1, MAKE), [record(MAKE)]),
         (Recorded(0.2), []),
     )
 
@@ -652,7 +652,7 @@ def test_all_that_is_due_in_its_order() -> None:
         calm(ONE, heartbeat_interval=5),
         (
             Woke(30.0),
-            [Cancel(ONE), Heartbeat(), record(ONE, outcome=LATE, reads=1), Read(9, VISIBILITY)],
+            [Cancel(ONE), Heartbeat(), record(ONE, outcome=LATE), Read(9, VISIBILITY)],
         ),
     )
 

@@ -151,7 +151,7 @@ def test_a_failure_of_its_own_makes_it_look_when_the_task_is_to_be_tried_again()
         calm(ONE, signal_strategy="notify"),
         (Listening(0.0), [Read(9, VISIBILITY)]),
         (MessagesRead(0.0, (), 0.0), []),
-        (finished(1.0, ONE, NO), [record(ONE, outcome=NO, reads=1)]),
+        (finished(1.0, ONE, NO), [record(ONE, outcome=NO)]),
         (Recorded(1.0), [READ]),
         (MessagesRead(1.0, (), 0.0, 10.0), []),
     )

@@ -17,12 +17,11 @@ The rules, in the order in which `rules.py` applies them after every event:
     refuses alone becomes a failure that says so, and a failure that it refuses is told to people.
     While the database is away the batch waits, longer each time.
 3.  A task holds a slot from its claim until its result is recorded. A worker reads when it has a
-    free slot, and never more messages than free slots. Results of a full worker, and those that
-    may have made work, are followed by a read and a claim in the same round trip, for the slots
-    that they free. What a read finds is claimed at once;
-    messages that the claim leaves out are somebody else's, or over, and are left alone. An empty
-    read is followed by a wait (`polling.py`). A result that may have made work, tasks that were
-    recovered, and a slot that frees in a full worker, end it.
+    free slot, and never more messages than free slots. Results of a full worker are followed by a
+    read and a claim in the same round trip, for the slots that they free. What a read finds is
+    claimed at once; messages that the claim leaves out are somebody else's, or over, and are left
+    alone. An empty read is followed by a wait (`polling.py`). A result that may have made work,
+    tasks that were recovered, and a slot that frees in a full worker, end it.
 4.  A sign of life is due every heartbeat interval, whatever else goes on.
 5.  Tasks that nobody works on any more are looked for about every recovery interval, when the
     reader has nothing else to do; it is one connection.

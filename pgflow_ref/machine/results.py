@@ -93,9 +93,12 @@ def _share(state: State) -> int:
 
 
 def _read_after(state: State, batch: tuple[Result, ...]) -> Read | None:
-    """What to read with the slots that a batch frees, where there is likely to be something."""
-    likely = state.free <= 0 or _make_work(state.plan, batch)
-    if state.phase is not Phase.RUNNING or not likely:
+    """What to read with the slots that a batch frees, where there is likely to be something.
+
+    Only of a full worker, though a batch may make work as well: should the worker die before it
+    hears of what it has claimed, nobody works on that until recovery. A full one risks that anyway.
+    """
+    if state.phase is not Phase.RUNNING or state.free > 0:
         return None
     return Read(min(len(batch), state.plan.config.batch_size), state.plan.visibility_timeout)
 

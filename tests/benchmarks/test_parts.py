@@ -50,6 +50,7 @@ TINY = Size(
     first=10,
     dags=(4, 10),
     workers=(1, 2),
+    tried=((PYTHON, ONE_STEP),),
     soak=2.5 / 60,
 )
 
@@ -85,13 +86,20 @@ def test_the_parts_and_what_is_made_of_them(
         "| run: 10 |",
         "| connections gained |",
         "cores at work |",
-        "| one step: uvloop / as it is |",
+        "| python, defaults, one step: uvloop / as it is |",
     ):
         assert part_of_page in text
     results = tmp_path / "results.json"
     results.write_text(measured.to_json(), encoding="utf-8")
     assert main(["--read", str(results), "--out", str(tmp_path / "again")]) in {0, 1}
     assert (tmp_path / "again/results.json").read_text(encoding="utf-8") == measured.to_json()
+
+
+def test_what_a_quick_run_leaves_out_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--quick", "--only", "cores", "--out", str(tmp_path)]) == 0
+    assert "cores: only a full run measures this" in capsys.readouterr().out
 
 
 def test_a_flame_graph_shows_the_worker_and_no_path(bed: Bed, tmp_path: Path) -> None:

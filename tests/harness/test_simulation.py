@@ -528,7 +528,7 @@ def test_the_command_shows_what_went_wrong(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_changes_are_told_in_a_line() -> None:
-    lines = [line(event) for event in simulate(5, OLD).events]
+    lines = [line(event) for seed in range(20) for event in simulate(seed, OLD).events]
     text = "\n".join(lines)
     assert "run 1: started, 4 left" in text
     assert "run 1 a[0]: queued, attempt 0 of nobody, None → started, attempt 1 of" in text
