@@ -9,12 +9,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks import soak
 from benchmarks.percentiles import percentile
+from benchmarks.plan import CEILING_OF_TWO
+from benchmarks.subjects import DENO_TUNED
 from benchmarks.tables import shown
 from benchmarks.targets import TARGETS, judge
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import ONE_STEP, WORKLOADS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from benchmarks.book import Book, Figure
 
@@ -47,6 +49,7 @@ def write(book: Book) -> str:
         table=lambda start: _table(book.named(start)),
         latency=_latencies(book),
         cores=_cores(book),
+        no_client=_no_client(book.medians()),
         limits={target.figure: target.limit for target in TARGETS},
         soak_rate=soak.RATE,
     )
@@ -79,6 +82,13 @@ def _cores(book: Book) -> dict[str, Cores]:
         name: Cores(*(medians[f"a task, {kind}: {name}"] for kind in kinds))
         for name, _ in book.named("a task, time: ")
     }
+
+
+def _no_client(medians: Mapping[str, float]) -> float | None:
+    """How fast no client at all is, to the Deno worker with large settings; None: not measured."""
+    start = f"{ONE_STEP.slug}: "
+    ceiling, deno = (medians.get(start + name) for name in (CEILING_OF_TWO, DENO_TUNED.name))
+    return None if ceiling is None or deno is None else ceiling / deno
 
 
 def _table(figures: Iterable[tuple[str, Figure]]) -> str:
