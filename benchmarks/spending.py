@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 48  # letters of a statement, to know it by
 _MUCH: Final = 0.005  # of the server's time: planning that is worth a line
-_TRIED: Final = 0.4  # of a workload's runs, since there are so many trials
 _AS_IT_IS: Final = "as it is"
 
 
@@ -65,9 +64,8 @@ def measure_statements(bed: Bed, book: Book, size: Size) -> Iterator[str]:
 
 def measure_trials(bed: Bed, book: Book, size: Size) -> Iterator[str]:
     """The worker as it is, and with something about it different."""
-    smaller = replace(size, share=size.share * _TRIED)
     for subject, whole in size.tried:
-        workload = smaller.scaled(whole)
+        workload = size.scaled(whole)
         who: dict[str, Callable[[], float]] = {
             name: partial(throughput.of_worker, bed, workload, one)
             for name, one in _tried(subject).items()
