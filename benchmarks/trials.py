@@ -86,11 +86,14 @@ def _statement_for_each_result() -> None:
 
 def _apart(operations: Sequence[ops.Operation[Any]]) -> list[ops.Operation[Any]]:
     """The same with a statement for each result."""
-    return [
-        replace(operation, params=_only(operation.params, number))
-        for operation in operations
-        for number in range(_results(operation))
-    ]
+    return [one for operation in operations for one in _each(operation)]
+
+
+def _each(operation: ops.Operation[Any]) -> list[ops.Operation[Any]]:
+    if operation.name != _RECORD:
+        return [operation]
+    numbers = range(_results(operation))
+    return [replace(operation, params=_only(operation.params, number)) for number in numbers]
 
 
 def _joined(operations: Sequence[ops.Operation[Any]], answers: list[Any]) -> list[Any]:
@@ -105,9 +108,10 @@ def _joined(operations: Sequence[ops.Operation[Any]], answers: list[Any]) -> lis
 
 
 def _results(operation: ops.Operation[Any]) -> int:
-    """How many statements are made of one: of what records results, one for each."""
-    runs = operation.params.get("runs")
-    return len(runs) if operation.name == _RECORD and isinstance(runs, list) else 1
+    """How many results a statement records."""
+    runs = operation.params["runs"]
+    assert isinstance(runs, list), "there is one for each result"
+    return len(runs)
 
 
 def _only(params: Mapping[str, object], number: int) -> dict[str, object]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from uuid import UUID
 
 import pytest
 
 from benchmarks import trials
+from pgflow_ref import operations as ops
+from pgflow_ref.task import Completed, Result, Task, TaskKey
 
 _CHANGES = """
 import asyncio
@@ -41,6 +44,21 @@ def test_a_trial_changes_one_of_the_means(name: str) -> None:
     )
     changed = int(done.stdout)
     assert changed == (0 if not name else 2 if name == "orjson" else 1)
+
+
+def test_a_statement_for_each_result_locks_all_runs_as_before() -> None:
+    ids = [UUID(int=number) for number in range(3)]
+    results = [
+        Result(Task(TaskKey(run_id, "only", 0, 1), "f", 1, "{}"), Completed("1")) for run_id in ids
+    ]
+    lock, whole = ops.hold_runs(ids), ops.record(results, UUID(int=9))
+    apart = trials._apart([lock, whole])
+    assert apart[0] is lock
+    assert [one.params["runs"] for one in apart[1:]] == [[run_id] for run_id in ids]
+    assert trials._joined([lock, whole], [{}, {1: "a"}, {2: "b"}, {3: "c"}]) == [
+        {},
+        {1: "a", 2: "b", 3: "c"},
+    ]
 
 
 def test_an_unknown_trial_is_refused() -> None:
